@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sink.h - where samples go: put, then finish or abort.
+ *
+ * A destination is opened from the word a user writes: "out/%06d.tar" (shards
+ * and index.json), "out.tar" (one shard), "-" (a tar on standard output),
+ * "DIR/" (plain files), "null:" (counted and dropped).  "x.tar" has its index in
+ * "x.index.json", beside it, so that a folder can hold several.
+ *
+ * Nothing stands under its final name before it is whole: shards are written
+ * as .NAME.tmp.PID, synced and renamed; index.json comes last.  A second process
+ * on the same destination is refused (PRX_EEXIST): the journal is locked.
+ *
+ * A shard sink keeps a journal of finished shards beside them, so that a killed
+ * run can be continued: prx_sink_open() with resume set tells in n_done_serials
+ * how many input samples are settled already, and the caller skips so many.
+ * The same plan continued any number of times gives the same bytes.
+ *
+ * One thread at a time.
+ */
+#ifndef PRX_LIBDATA_SINK_H
+#define PRX_LIBDATA_SINK_H
+
+#include "libdata/err.h"
+#include "libdata/sample.h"
+#include "libdata/source.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct prx_sink;
+
+enum prx_sink_exists {
+    PRX_SINK_REFUSE, /* an existing destination is an error */
+    /* What its index or journal names is removed first; a file of the same naming
+     * that they do not name is an error.  "DIR/" just replaces files. */
+    PRX_SINK_OVERWRITE,
+    /* It is continued where the plan is the same; where there is nothing, begun;
+     * where all is finished, nothing is left to do. */
+    PRX_SINK_RESUME,
+};
+
+struct prx_sink_opts {
+    enum prx_sink_exists exists;
+    uint64_t n_shard_bytes_max;   /* begin a new shard before this; 0 = 256 MiB */
+    uint64_t n_shard_samples_max; /* and before so many samples; 0 = no limit */
+    /* Text that fixes what is written, or NULL.  Its hash, with that of the naming
+     * and the limits, is kept: only the same is resumed. */
+    const char *plan;
+    const char *tool; /* "prx-shard 0.1.0", for the index; or NULL */
+    bool no_sync;     /* leave syncing to the system: faster, not crash-safe */
+    /* No .idx beside a shard.  A shard with a space in a name never has one: the
+     * format cannot say it. */
+    bool no_dali_index;
+    /* What is being read, or NULL: its files are not overwritten.  Looked at in
+     * prx_sink_open() only. */
+    const struct prx_source *source;
+};
+
+struct prx_sink_totals {
+    uint64_t n_samples;
+    uint64_t n_bytes; /* of all outputs, as on disk or in the pipe */
+    uint64_t n_shards;
+    uint64_t n_rejected;
+};
+
+/**
+ * prx_sink_open - open @word for writing.
+ *
+ * @n_done_serials: input samples settled by an earlier run (0 unless resuming).
+ * Errors: PRX_EEXIST (is there; in use; another plan), PRX_EINVAL, PRX_EIO,
+ *         PRX_ENOENT, PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_sink_open(const char *word, const struct prx_sink_opts *opts,
+                               uint64_t *n_done_serials, struct prx_sink **out);
+
+/**
+ * prx_sink_put - write @sample, or account for it where it is rejected.
+ *
+ * Samples come in the order of their serials, their fields loaded.  A rejected
+ * one (reject_reason) is journalled with the shard it would have been in.  The
+ * sink itself rejects a sample without fields, and in a shard one with the key of
+ * the one before, which no reader could tell from it; in "DIR/" a name that is
+ * there already is PRX_EEXIST.
+ * Errors: PRX_EIO, PRX_EPIPE (the reader went away), PRX_EINVAL (a key that
+ *         must not be written; the sample is then not written), PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_sink_put(struct prx_sink *sink, struct prx_sample *sample);
+
+/**
+ * prx_sink_finish - complete everything, and only then name it; frees @sink.
+ *
+ * @extra: members added to index.json's object, or NULL; borrowed.
+ * @totals: of this and all earlier runs of the plan; NULL to discard.
+ */
+PRX_MUST_USE int prx_sink_finish(struct prx_sink *sink, json_t *extra,
+                                 struct prx_sink_totals *totals);
+
+/** prx_sink_abort - drop what is not finished; finished shards stay for a resume. */
+void prx_sink_abort(struct prx_sink *sink);
+
+/**
+ * prx_sink_each_reject - rejects an earlier, resumed run has journalled, in order.
+ *
+ * Calls @fn for each; stops at its first non-zero return, which is returned.
+ */
+int prx_sink_each_reject(const struct prx_sink *sink,
+                         int (*fn)(void *ctx, const char *key, const char *stage,
+                                   const char *reason),
+                         void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "null:": count, and drop. */
+#include <stdlib.h>
+
+#include "libdata/sink/sink_internal.h"
+
+struct sink_null {
+    struct prx_sink base;
+    struct prx_sink_totals totals;
+};
+
+static int null_put(struct prx_sink *sink, struct prx_sample *sample)
+{
+    struct prx_sink_totals *totals = &((struct sink_null *)sink)->totals;
+
+    if (sample->reject_reason) {
+        totals->n_rejected++;
+    } else {
+        totals->n_samples++;
+        totals->n_bytes += prx_sample_bytes(sample);
+    }
+    return 0;
+}
+
+static int null_finish(struct prx_sink *sink, json_t *extra,
+                       struct prx_sink_totals *totals)
+{
+    (void)extra;
+    *totals = ((struct sink_null *)sink)->totals;
+    return 0;
+}
+
+static void null_abort(struct prx_sink *sink)
+{
+    (void)sink;
+}
+
+static void null_release(struct prx_sink *sink)
+{
+    free(sink);
+}
+
+static const struct prx_sink_ops null_ops = {null_put, null_finish, null_release,
+                                             null_abort, NULL};
+
+int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
+                       uint64_t *n_done_serials, struct prx_sink **out)
+{
+    struct sink_null *null = calloc(1, sizeof(*null));
+
+    (void)word, (void)opts, (void)n_done_serials;
+    if (!null)
+        return prx_err_nomem("a sink");
+    null->base.ops = &null_ops;
+    *out = &null->base;
+    return 0;
+}

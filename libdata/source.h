@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * source.h - where samples come from: one verb, next.
+ *
+ * A source is opened from the words a user writes (prx-dataset(5)): a
+ * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), or
+ * "-" for a tar on standard input.  Several words concatenate in order.  A word
+ * that names something that is there is taken literally; otherwise braces are
+ * spelled out, then globs are matched.  Pipes and devices are read as tars.
+ *
+ * Bad data is not an error of the source.  A member or sample that cannot be
+ * used comes out as a sample with reject_reason set, so that every input is
+ * accounted for; reading goes on behind it.  A tear (a shard that ends in the
+ * middle) is such a reject, naming shard and offset.  Errors are left for what
+ * makes the whole source useless: it is not there, or the system fails.
+ *
+ * One thread at a time.
+ */
+#ifndef PRX_LIBDATA_SOURCE_H
+#define PRX_LIBDATA_SOURCE_H
+
+#include "libdata/err.h"
+#include "libdata/sample.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct prx_source;
+
+struct prx_source_opts {
+    /*
+     * Part @rank of @world; world 0 and 1 mean all of it.  Whole shards, each
+     * world-th, where the input is at least world shard files; else each world-th
+     * sample.  Every sample is in one part, whatever the rest of the words.
+     */
+    int rank;
+    int world;
+    uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
+};
+
+/**
+ * prx_source_open - open @words, in order, as one source.
+ *
+ * Every word is looked at before the first sample: a missing file is an error
+ * here, not in the middle.
+ * Errors: PRX_ENOENT, PRX_EINVAL (a word that means nothing), PRX_EIO,
+ *         PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_source_open(const char *const *words, size_t n_words,
+                                 const struct prx_source_opts *opts,
+                                 struct prx_source **out);
+
+/**
+ * prx_source_shuffle - @inner (taken) in an order that only @seed decides.
+ *
+ * The first sample comes after @inner has been read to its end.  Memory: 16 bytes
+ * a sample; disk, in a file without a name below @folder: the names and places of
+ * fields, and the bytes of those that cannot be read twice (pipes, compressed tars).
+ * Errors: PRX_ENOMEM (@inner is then closed); later, as @inner's and PRX_EIO.
+ */
+PRX_MUST_USE int prx_source_shuffle(struct prx_source *inner, uint64_t seed,
+                                    const char *folder, struct prx_source **out);
+
+/**
+ * prx_source_next - the next sample into @sample, which is reset first.
+ *
+ * Returns 1 (a sample, perhaps one with reject_reason), 0 (the end), < 0.
+ * Samples are numbered from 0 in sample->serial, rejected ones too.
+ * Fields of a folder or of a plain tar are not read yet: prx_sample_load() does,
+ * in the thread that works on the sample.
+ * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone).
+ */
+PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *sample);
+
+/**
+ * prx_source_plan - add to @plan the text that fixes what this source yields.
+ *
+ * One line a shard, its path and size in bytes; one a folder, with the number of
+ * its files and a hash of their names and sizes; one for the part, if it is not
+ * all.  Of standard input nothing is known but its name.  Resuming compares the
+ * hash of this text.
+ */
+PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);
+
+/** prx_source_total - expected number of samples, or 0 where nobody knows. */
+uint64_t prx_source_total(const struct prx_source *source);
+
+/**
+ * prx_source_has - true if writing to @path could change what @source reads.
+ *
+ * @path: a file: is it one of the shards?  A folder: does it lie in a folder that is
+ *        read, or hold one, or a shard?  What is not there yet is nothing.
+ */
+bool prx_source_has(const struct prx_source *source, const char *path);
+
+/**
+ * prx_source_cancel - make a read that waits for a pipe give up; from any thread.
+ *
+ * prx_source_next() then fails with PRX_ECANCELED.
+ */
+void prx_source_cancel(struct prx_source *source);
+
+void prx_source_close(struct prx_source *source); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

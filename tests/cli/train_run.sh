@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# prx-train on good input: what a run leaves, and that stopping changes nothing.
+. tests/lib/tap.sh
+
+take_photos 12 photos
+prx-shard -q --size 64 --crop center photos -o - | prx-encode -q - -o set.tar
+cat > tiny.yaml << YAML
+extends: $ROOT/manifests/recipes/nano.yaml
+model: {hidden_size: 32, num_heads: 2, depth: 2, axes_dim: null}
+train: {steps: 8, batch: 4, checkpoint_every: 3, keep: 2}
+sample: {size_px: 64}
+YAML
+
+run prx-train tiny.yaml set.tar -o run
+is "a run is done" "$status" 0
+says "the last line tells" err '^prx-train: steps=8 loss=[0-9.]+ samples=12 rejected=0 '
+is "the log has a line a step" "$(grep -c '"step"' run/log.jsonl)" 8
+says "with what a step was" run/log.jsonl '"step": 8, .*"loss": [0-9.]+, "grad_norm": [0-9.]+'
+is "the newest checkpoints are kept" "$(cd run && echo ckpt-*)" "ckpt-0000006 ckpt-0000008"
+ok "nothing half-written is left" no_leftovers run
+is "a checkpoint has the layout of diffusers" \
+    "$(cd run/ckpt-0000008 && find . -type f | sort | tr '\n' ' ')" \
+    "./manifest.json ./model_index.json ./prx.json ./scheduler/scheduler_config.json \
+./trainer/adamw_m.safetensors ./trainer/adamw_v.safetensors ./trainer/state.json \
+./transformer/config.json ./transformer/diffusion_pytorch_model.safetensors "
+says "its network is told" run/ckpt-0000008/transformer/config.json '"hidden_size": 32'
+if command -v gnuplot > /dev/null; then
+    says "the loss is drawn" run/loss.svg '<svg'
+else
+    skip "the loss is drawn" "no gnuplot"
+fi
+run env PATH="$BIN" prx-train tiny.yaml set.tar -o undrawn --set train.steps=2
+is "without gnuplot it is not" "$status" 0
+says "and that is told" err 'gnuplot is not there'
+
+# The resolved recipe is a recipe, and the same run.
+run prx-train run/recipe.yaml set.tar -q -o again
+is "a run's recipe gives the run again" \
+    "$(digest again/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+is "and itself" "$(cat again/recipe.yaml)" "$(cat run/recipe.yaml)"
+run prx-train -q -j1 tiny.yaml set.tar -o one
+is "one thread gives the bytes of many" \
+    "$(digest one/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+
+# Stopped by hand, by signal, by force: the end is the same.
+run prx-train -q tiny.yaml set.tar -o parts --set train.steps=4
+run prx-train tiny.yaml set.tar -o parts --resume
+is "a run goes on" "$status" 0
+says "and says from where" err 'going on from parts/ckpt-0000004'
+says "and what has changed" err 'train.steps was 4, is 8'
+is "to the same end" "$(digest parts/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+
+wait_steps() { # N RUN
+    while [ ! -e "$2/log.jsonl" ] || [ "$(wc -l < "$2/log.jsonl")" -lt "$1" ]; do
+        sleep 0.1
+    done
+}
+
+stopped() { # NAME STATUS RUN
+    is "$1 has its status" "$status" "$2"
+    says "$1 is told" err "stopped by $1"
+    last=$(tail -n1 "$3/log.jsonl" | sed 's/.*"step": \([0-9]*\),.*/\1/')
+    ok "$1 finishes its step and saves it" test -e "$3/$(printf 'ckpt-%07d' "$last")"
+}
+
+set -- --set train.steps=100000 --set train.checkpoint_every=0 tiny.yaml set.tar
+prx-train "$@" -o terminated 2> err &
+pid=$!
+wait_steps 3 terminated
+kill -TERM $pid
+wait $pid
+status=$?
+stopped SIGTERM 143 terminated
+# A shell's background jobs ignore SIGINT; timeout's do not.
+run timeout --preserve-status -s INT 4 prx-train "$@" -o interrupted
+stopped SIGINT 130 interrupted
+
+prx-train -q tiny.yaml set.tar -o killed --set train.checkpoint_every=1 \
+    --set train.steps=100000 &
+pid=$!
+wait_steps 5 killed
+kill -KILL $pid
+wait $pid 2> /dev/null
+steps=$(($(wc -l < killed/log.jsonl) + 3))
+run prx-train -q tiny.yaml set.tar -o killed --resume --set train.checkpoint_every=1 \
+    --set train.steps=$steps
+is "a killed run goes on" "$status" 0
+run prx-train -q tiny.yaml set.tar -o unkilled --set train.checkpoint_every=0 \
+    --set train.steps=$steps
+last=$(printf 'ckpt-%07d' "$steps")
+is "to the same end as one that lived" "$(digest "killed/$last")" "$(digest "unkilled/$last")"
+ok "and has cleaned up" no_leftovers killed
+
+all_passed

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h: a tiny network learns, and is the same network however often the run was
+ * stopped on the way.
+ */
+#include "train/run.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "libdata/log.h"
+#include "libdata/npy.h"
+#include "libdata/outfile.h"
+#include "libdata/sink.h"
+#include "tests/lib/scratch.h"
+
+#define N_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { N_SAMPLES = 11 };
+
+struct fixture {
+    struct prx_scratch scratch;
+    struct prx_recipe recipe;
+    char *set;
+};
+
+static void put_array(struct prx_sample *sample, const char *name, int n_dims,
+                      const int64_t *dims, struct prx_rng *rng)
+{
+    struct prx_buf *bytes;
+    size_t n = 1;
+    for (int i = 0; i < n_dims; i++)
+        n *= (size_t)dims[i];
+    float *values = calloc(n, sizeof(*values));
+    assert_non_null(values);
+    prx_rng_normal(rng, values, n);
+    assert_int_equal(prx_npy_put_f32(PRX_NPY_F16, n_dims, dims, values, &bytes), 0);
+    assert_int_equal(prx_sample_put(sample, name, bytes), 0);
+    free(values);
+}
+
+/* Random latents of two shapes, with the embedded encoders' own fingerprints. */
+static void write_set(const char *word)
+{
+    const struct prx_text_opts text_opts = {.width = 16};
+    const struct prx_sink_opts opts = {.no_sync = true};
+    struct prx_text_tower *tower;
+    struct prx_sample sample = {0};
+    struct prx_sink *sink;
+    struct prx_vae *vae;
+    uint64_t n_done;
+
+    assert_int_equal(prx_vae_open("dct", &vae), 0);
+    assert_int_equal(prx_text_tower_open("hash", &text_opts, &tower), 0);
+    assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+    for (uint64_t i = 0; i < N_SAMPLES; i++) {
+        const int64_t latent[] = {16, i % 3 ? 4 : 2, i % 3 ? 4 : 8};
+        const int64_t text[] = {2 + (int64_t)i % 4, 16};
+        struct prx_rng rng;
+        char key[16];
+        prx_rng_init(&rng, 1, PRX_RNG_TEST, 0, i);
+        snprintf(key, sizeof(key), "s%02d", (int)i);
+        prx_sample_reset(&sample);
+        assert_int_equal(prx_sample_set_key(&sample, key), 0);
+        sample.serial = i;
+        put_array(&sample, "latent.npy", 3, latent, &rng);
+        put_array(&sample, "long.text.npy", 2, text, &rng);
+        json_t *meta;
+        assert_int_equal(prx_sample_meta(&sample, &meta), 0);
+        json_object_set_new(meta, "encode",
+                            json_pack("{s:{s:s}, s:{s:s}}", "latent.npy", "fingerprint",
+                                      vae->fingerprint, "long.text.npy", "fingerprint",
+                                      tower->fingerprint));
+        sample.meta_changed = true;
+        assert_int_equal(prx_sample_finish(&sample), 0);
+        assert_int_equal(prx_sink_put(sink, &sample), 0);
+    }
+    assert_int_equal(prx_sink_finish(sink, NULL, NULL), 0);
+    prx_sample_release(&sample);
+    prx_text_tower_close(tower);
+    prx_vae_close(vae);
+}
+
+static void set(struct fixture *fixture, const char *assignment)
+{
+    assert_int_equal(prx_recipe_set(&fixture->recipe, assignment), 0);
+}
+
+static int open_fixture(void **state)
+{
+    static const char *const sets[] = {
+        "model.context_in_dim=16",
+        "model.hidden_size=32",
+        "model.num_heads=2",
+        "model.depth=2",
+        "optim.lr=2e-3",
+        "optim.warmup_steps=3",
+        "optim.clip_norm=1",
+        "optim.composer_lag=false",
+        "optim.ema_smoothing=0.9",
+        "train.steps=12",
+        "optim.ema_interval_steps=2",
+        "train.batch=4",
+        "train.checkpoint_every=5",
+        "train.keep=0",
+    };
+    static struct fixture fixture;
+
+    prx_scratch_open(&fixture.scratch);
+    write_set(prx_scratch_path(&fixture.scratch, "set.tar"));
+    assert_int_equal(
+        prx_strdup(prx_scratch_path(&fixture.scratch, "set.tar"), &fixture.set), 0);
+    assert_int_equal(prx_recipe_init(&fixture.recipe), 0);
+    for (size_t i = 0; i < N_OF(sets); i++)
+        set(&fixture, sets[i]);
+    *state = &fixture;
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    struct fixture *fixture = *state;
+
+    prx_recipe_release(&fixture->recipe);
+    free(fixture->set);
+    prx_scratch_close(&fixture->scratch);
+    return 0;
+}
+
+/* Train in folder @name; how: flags of prx_run_opts. */
+static int run(struct fixture *fixture, const char *name, bool resume, bool overwrite,
+               const volatile sig_atomic_t *stop, struct prx_run_result *result)
+{
+    const char *const sources[] = {fixture->set};
+    char *dir;
+    assert_int_equal(prx_strdup(prx_scratch_path(&fixture->scratch, name), &dir), 0);
+    assert_int_equal(prx_recipe_resolve(&fixture->recipe), 0);
+    const struct prx_run_opts opts = {
+        .recipe = &fixture->recipe,
+        .sources = sources,
+        .n_sources = 1,
+        .run_dir = dir,
+        .resume = resume,
+        .overwrite = overwrite,
+        .backend = "auto",
+        .n_threads = 2,
+        .progress = PRX_METER_NEVER,
+        .stop = stop,
+    };
+    int rc = prx_run(&opts, result);
+    free(dir);
+    return rc;
+}
+
+/* Every file of a checkpoint with its hash. */
+static char *list_checkpoint(struct fixture *fixture, const char *name)
+{
+    return prx_scratch_list(prx_scratch_path(&fixture->scratch, name));
+}
+
+/* The log without what depends on the clock. */
+static char *read_losses(struct fixture *fixture, const char *name)
+{
+    struct prx_str out = {0};
+    FILE *file = fopen(prx_scratch_path(&fixture->scratch, name), "r");
+    char line[1024];
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        char *end = strstr(line, ", \"samples_per_s\"");
+        assert_non_null(end);
+        assert_int_equal(prx_str_add(&out, line, (size_t)(end - line)), 0);
+        assert_int_equal(prx_str_puts(&out, "\n"), 0);
+    }
+    fclose(file);
+    return out.bytes;
+}
+
+static void test_learns(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    set(fixture, "train.steps=300");
+    set(fixture, "train.log_every=50");
+    set(fixture, "train.checkpoint_every=0");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
+    assert_int_equal(result.n_steps, 300);
+    assert_int_equal(result.n_samples, N_SAMPLES);
+    assert_int_equal(result.n_skipped, 0);
+    /* Noise and data are of unit variance, so knowing nothing costs 2. */
+    char *losses = read_losses(fixture, "run/log.jsonl");
+    double first = strtod(strstr(losses, "\"loss\": ") + 8, NULL);
+    assert_true(first > 1.6 && first < 2.2);
+    if (result.loss >= 0.75 * first)
+        print_message("loss %g after %g\n", result.loss, first);
+    assert_true(result.loss < 0.75 * first);
+    free(losses);
+}
+
+/* Stop by a changed step count, go on: the same bytes, wherever the stop was. */
+static void test_resume_is_exact(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    assert_int_equal(run(fixture, "whole", false, false, NULL, &result), 0);
+    char *want = list_checkpoint(fixture, "whole/ckpt-0000012");
+    char *want_losses = read_losses(fixture, "whole/log.jsonl");
+    /* 3: about the edge of the epoch's 11 samples in batches of 4; 5: saved anyway. */
+    static const int stops[] = {1, 3, 5, 11};
+    for (size_t i = 0; i < N_OF(stops); i++) {
+        char name[32], path[64], steps[32];
+        int stop = stops[i];
+        snprintf(name, sizeof(name), "run%d", stop);
+        snprintf(steps, sizeof(steps), "train.steps=%d", stop);
+        set(fixture, steps);
+        assert_int_equal(run(fixture, name, false, false, NULL, &result), 0);
+        assert_int_equal(result.n_steps, stop);
+        set(fixture, "train.steps=12");
+        assert_int_equal(run(fixture, name, true, false, NULL, &result), 0);
+        assert_int_equal(result.n_steps, 12);
+        snprintf(path, sizeof(path), "%s/ckpt-0000012", name);
+        char *got = list_checkpoint(fixture, path);
+        assert_string_equal(got, want);
+        free(got);
+        snprintf(path, sizeof(path), "%s/log.jsonl", name);
+        got = read_losses(fixture, path);
+        assert_string_equal(got, want_losses);
+        free(got);
+    }
+    free(want);
+    free(want_losses);
+}
+
+/* A newest checkpoint that is damaged is passed over, and its steps taken again. */
+static void test_resume_past_damage(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
+    char *want = list_checkpoint(fixture, "run/ckpt-0000012");
+    char *want_losses = read_losses(fixture, "run/log.jsonl");
+    assert_int_equal(
+        truncate(prx_scratch_path(&fixture->scratch,
+                                  "run/ckpt-0000012/trainer/adamw_v.safetensors"),
+                 100),
+        0);
+    /* The log may be torn too. */
+    FILE *log = fopen(prx_scratch_path(&fixture->scratch, "run/log.jsonl"), "a");
+    assert_true(log && fputs("{\"step\": 13, \"lo", log) >= 0 && fclose(log) == 0);
+    assert_int_equal(run(fixture, "run", true, false, NULL, &result), 0);
+    char *got = list_checkpoint(fixture, "run/ckpt-0000012");
+    char *got_losses = read_losses(fixture, "run/log.jsonl");
+    assert_string_equal(got, want);
+    assert_string_equal(got_losses, want_losses);
+    free(want);
+    free(want_losses);
+    free(got);
+    free(got_losses);
+}
+
+static void test_stop(void **state)
+{
+    volatile sig_atomic_t stop = SIGTERM;
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    /* Stopped while listing: nothing to save, and nothing in the way of another try. */
+    assert_int_equal(run(fixture, "run", false, false, &stop, &result), PRX_ECANCELED);
+    stop = 0;
+    assert_int_equal(run(fixture, "run", false, false, &stop, &result), 0);
+    assert_int_equal(result.n_steps, 12);
+}
+
+static void test_folder(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+    int lock_fd, other_fd;
+
+    set(fixture, "train.steps=2");
+    prx_scratch_puts(&fixture->scratch, "run/my-notes.txt", "mine");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), PRX_EEXIST);
+    assert_non_null(strstr(prx_err_message(), "is not empty"));
+    assert_int_equal(run(fixture, "run", false, true, NULL, &result), 0);
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), PRX_EEXIST);
+    assert_int_equal(run(fixture, "run", false, true, NULL, &result), 0);
+    /* Another's file is never removed. */
+    const char *path = prx_scratch_path(&fixture->scratch, "run/my-notes.txt");
+    assert_int_equal(access(path, F_OK), 0);
+
+    path = prx_scratch_path(&fixture->scratch, "run");
+    assert_int_equal(prx_run_dir_open(path, true, false, &lock_fd), 0);
+    assert_int_equal(prx_run_dir_open(path, true, false, &other_fd), PRX_EEXIST);
+    assert_non_null(strstr(prx_err_message(), "another process trains here"));
+    close(lock_fd);
+    assert_int_equal(prx_run_dir_open(path, true, false, &lock_fd), 0);
+    close(lock_fd);
+}
+
+/* What a checkpoint cannot be continued with. */
+static void test_other_run(void **state)
+{
+    static const struct {
+        const char *set, *back, *message;
+    } cases[] = {
+        {"train.batch=3", "train.batch=4", "made with train.batch 4, not 3"},
+        {"train.seed=43", "train.seed=42", "made with train.seed 42, not 43"},
+        {"model.hidden_size=64", "model.hidden_size=32", "has another shape than"},
+        {"model.depth=3", "model.depth=2", "is missing"},
+    };
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    set(fixture, "train.steps=2");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
+    set(fixture, "train.steps=4");
+    for (size_t i = 0; i < N_OF(cases); i++) {
+        set(fixture, cases[i].set);
+        set(fixture, "model.axes_dim=null");
+        assert_true(run(fixture, "run", true, false, NULL, &result) < 0);
+        if (!strstr(prx_err_message(), cases[i].message))
+            print_message("%s\n", prx_err_message());
+        assert_non_null(strstr(prx_err_message(), cases[i].message));
+        set(fixture, cases[i].back);
+    }
+    set(fixture, "model.axes_dim=null");
+    assert_int_equal(run(fixture, "run", true, false, NULL, &result), 0);
+}
+
+/* A rate that blows the weights up: steps are skipped, then the run ends, and no
+ * checkpoint holds a number that is not finite. */
+static void test_nonfinite(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+    struct prx_denoiser *denoiser;
+    struct prx_model_info info;
+    struct prx_backend *be;
+
+    set(fixture, "optim.lr=10");
+    set(fixture, "optim.warmup_steps=0");
+    set(fixture, "optim.weight_decay=100"); /* p *= 1 - 1000, every step */
+    set(fixture, "train.nonfinite_max=3");
+    set(fixture, "train.checkpoint_every=1");
+    set(fixture, "train.keep=1");
+    set(fixture, "train.steps=200");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), PRX_ENONFINITE);
+    assert_non_null(
+        strstr(prx_err_message(), "no finite loss and gradient in 4 steps in a row"));
+    assert_int_equal(result.n_skipped, 4);
+    assert_int_equal(prx_backend_open("ref", 1, &be), 0);
+    assert_int_equal(prx_checkpoint_open(prx_scratch_path(&fixture->scratch, "run"), be,
+                                         true, &denoiser, &info),
+                     0);
+    const struct prx_param_store *store = prx_denoiser_params(denoiser);
+    for (size_t i = 0; i < store->n_params; i++) {
+        const struct prx_tensor *value = &store->params[i]->value;
+        for (int64_t j = 0; j < prx_tensor_count(value); j++)
+            assert_true(isfinite(((const float *)value->data)[j]));
+    }
+    prx_denoiser_free(denoiser);
+    prx_backend_close(be);
+}
+
+#define ROW(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROW(test_learns),
+        ROW(test_resume_is_exact),
+        ROW(test_resume_past_damage),
+        ROW(test_stop),
+        ROW(test_folder),
+        ROW(test_other_run),
+        ROW(test_nonfinite),
+    };
+    prx_log_init("test_run", PRX_LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prx-ls - list the samples of any source: keys, fields, sizes. */
+#include <inttypes.h>
+
+#include "tools/tool.h"
+
+static struct {
+    bool is_long;
+    bool is_json;
+} cfg;
+
+/* clang-format off */
+static const struct opt_row rows[] = {
+    {0, "Listing", OPT_GROUP, NULL, NULL, NULL, 0, 0},
+    {'l', "long", OPT_FLAG, &cfg.is_long, NULL,
+     "add the picture's size in pixels and all bytes of the sample", 0, 0},
+    {0, "json", OPT_FLAG, &cfg.is_json, NULL,
+     "print one JSON object a line", 0, 0},
+};
+/* clang-format on */
+
+static int run(const char **operands, size_t n_operands);
+
+static const struct tool tool = {
+    .name = "prx-ls",
+    .usage = {
+        .synopsis = "[options] SRC ...",
+        .summary = "List the samples of a folder, of tar shards or of standard input.",
+        .examples = "  prx-ls photos\n"
+                    "  prx-ls -l 'shards/*.tar'\n",
+    },
+    .rows = rows,
+    .n_rows = sizeof(rows) / sizeof(rows[0]),
+    .groups = TOOL_SPLIT | TOOL_LISTING,
+    .run = run,
+};
+
+static void print_line(const struct prx_sample *sample, const struct tool_size *size)
+{
+    char escaped[4 * PRX_KEY_BYTES_MAX]; /* keys come from outside: no control codes */
+
+    if (cfg.is_long) {
+        if (size->width_px > 0)
+            printf("%5dx%-5d", size->width_px, size->height_px);
+        else
+            printf("%5s %-5s", "", "-");
+        printf(" %10" PRIu64 "  ", prx_sample_bytes(sample));
+    }
+    printf("%s", prx_escape(sample->key, escaped, sizeof(escaped)));
+    for (size_t i = 0; i < sample->n_fields; i++) {
+        const struct prx_field *field = &sample->fields[i];
+        printf("%c%s:%" PRIu64, i == 0 ? '\t' : ' ',
+               prx_escape(field->name, escaped, sizeof(escaped)), field->n_bytes);
+    }
+    putchar('\n');
+}
+
+static int print_json(const struct prx_sample *sample, const struct tool_size *size)
+{
+    json_t *fields = json_object();
+    json_t *line = json_pack("{s:o, s:O}", "key", tool_json_text(sample->key), "fields",
+                             fields);
+    int rc = line ? 0 : -1;
+
+    for (size_t i = 0; i < sample->n_fields; i++) {
+        const struct prx_field *field = &sample->fields[i];
+        json_t *name = tool_json_text(field->name);
+        rc |= json_object_set_new(fields, json_string_value(name),
+                                  json_integer((json_int_t)field->n_bytes));
+        json_decref(name);
+    }
+    if (size->width_px > 0) {
+        rc |= json_object_set_new(line, "width", json_integer(size->width_px));
+        rc |= json_object_set_new(line, "height", json_integer(size->height_px));
+    }
+    if (rc == 0)
+        json_dumpf(line, stdout, JSON_COMPACT);
+    else
+        rc = prx_err_nomem("a line");
+    putchar('\n');
+    json_decref(fields);
+    json_decref(line);
+    return rc;
+}
+
+static int list_sample(struct prx_sample *sample)
+{
+    struct tool_size size = {0};
+
+    if (cfg.is_long)
+        PRX_TRY(tool_picture_size(sample, &size));
+    if (cfg.is_json)
+        PRX_TRY(print_json(sample, &size));
+    else
+        print_line(sample, &size);
+    return ferror(stdout) ? prx_err_sys("standard output") : 0;
+}
+
+static int run(const char **operands, size_t n_operands)
+{
+    struct prx_source *source = NULL;
+    struct prx_sample sample = {0};
+    uint64_t n_rejected = 0;
+    int rc;
+
+    PRX_GO(tool_source_open(operands, n_operands, &source));
+    while ((rc = prx_source_next(source, &sample)) > 0) {
+        if (!sample.reject_reason)
+            PRX_GO(list_sample(&sample));
+        if (sample.reject_reason)
+            tool_warn_reject(&sample, n_rejected++);
+    }
+    if (rc >= 0)
+        rc = n_rejected > 0 ? TOOL_REJECTS : 0;
+out:
+    prx_sample_release(&sample);
+    prx_source_close(source);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return tool_main(&tool, argc, argv);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prx-train - train a denoiser on latents and text states. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libdata/log.h"
+#include "tools/tool_report.h"
+#include "train/run.h"
+
+static const char *const backend_names[] = {"auto", "cpu", "ref"};
+
+static struct {
+    struct opt_strings sets;
+    const char *spool;
+    int backend;
+    bool dry_run;
+    bool help_recipe;
+} cfg;
+
+/* clang-format off */
+static const struct opt_row rows[] = {
+    {0, "Training", OPT_GROUP, NULL, NULL, NULL, 0, 0},
+    {'o', "output", OPT_STRING, &tool_common.output, "RUN",
+     "the run's folder: checkpoints, log, resolved recipe", 0, 0},
+    {0, "resume", OPT_FLAG, &tool_common.resume, NULL,
+     "go on from RUN's newest whole checkpoint, if there is one", 0, 0},
+    {0, "overwrite", OPT_FLAG, &tool_common.overwrite, NULL,
+     "remove what an earlier run left in RUN", 0, 0},
+    {0, "set", OPT_STRINGS, &cfg.sets, "KEY=VALUE",
+     "change a key of the recipe; may be given several times", 0, 0},
+    {0, "spool", OPT_STRING, &cfg.spool, "DIR",
+     "keep samples that come as a stream in DIR; RUN/spool by default", 0, 0},
+    {0, "backend", OPT_CHOICE, &cfg.backend, "auto|cpu|ref",
+     "what computes; ref is slow and simple", 0, 0},
+    {'n', "dry-run", OPT_FLAG, &cfg.dry_run, NULL,
+     "print the resolved recipe and what it costs, and train nothing", 0, 0},
+    {0, "help-recipe", OPT_FLAG, &cfg.help_recipe, NULL,
+     "print every key of a recipe, its default and meaning", 0, 0},
+};
+/* clang-format on */
+
+static int run(const char **operands, size_t n_operands);
+
+static const struct tool tool = {
+    .name = "prx-train",
+    .usage = {
+        .synopsis = "[options] -o RUN RECIPE SRC ...",
+        .summary = "Train a text-to-image denoiser on encoded samples.",
+        .examples = "  prx-train nano latents/index.json -o runs/first\n"
+                    "  prx-shard photos -o - | prx-encode - -o -"
+                    " | prx-train nano - -o runs/first --set train.steps=200\n",
+    },
+    .rows = rows,
+    .n_rows = sizeof(rows) / sizeof(rows[0]),
+    .groups = TOOL_JOBS | TOOL_REPORT,
+    .run = run,
+};
+
+static int print_help(void)
+{
+    struct prx_str text = {0};
+    size_t n_rows;
+    const struct prx_conf_row *keys = prx_recipe_rows(&n_rows);
+    int rc = prx_conf_format_help(keys, n_rows, &text);
+
+    if (rc == 0)
+        fputs(text.bytes, stdout);
+    prx_str_release(&text);
+    return rc;
+}
+
+static int read_recipe(const char *word, struct prx_recipe *recipe)
+{
+    char *path = NULL;
+    int rc = 0;
+
+    PRX_GO(prx_recipe_init(recipe));
+    PRX_GO(prx_recipe_find(word, &path));
+    PRX_GO(prx_recipe_read(recipe, path));
+    for (size_t i = 0; i < cfg.sets.n; i++) {
+        rc = prx_recipe_set(recipe, cfg.sets.values[i]);
+        if (rc == PRX_EINVAL)
+            rc = TOOL_USAGE;
+        if (rc < 0)
+            goto out;
+    }
+    rc = prx_recipe_resolve(recipe);
+out:
+    free(path);
+    return rc;
+}
+
+/* --- dry run ---------------------------------------------------------------------- */
+
+/* Sizes that the encoders know; the study's where this build lacks them. */
+static void ask_encoders(const struct prx_recipe *recipe, int64_t *pixels_per_cell,
+                         int64_t *n_text_tokens)
+{
+    const struct prx_text_opts opts = {
+        .width = recipe->model.config.context_in_dim,
+        .n_tokens_max = recipe->data.text_tokens,
+    };
+    struct prx_vae *vae = NULL;
+    struct prx_text_tower *tower = NULL;
+
+    *pixels_per_cell = 8;
+    *n_text_tokens = recipe->data.text_tokens > 0 ? recipe->data.text_tokens : 256;
+    if (prx_vae_open(recipe->data.vae, &vae) == 0)
+        *pixels_per_cell = vae->downsample;
+    else
+        prx_log_warning("data.vae: %s; taking 8 pixels a latent cell",
+                        prx_err_message());
+    if (prx_text_tower_open(recipe->data.text, &opts, &tower) == 0)
+        *n_text_tokens = tower->n_tokens_max;
+    else
+        prx_log_warning("data.text: %s; taking %" PRId64 " tokens a caption",
+                        prx_err_message(), *n_text_tokens);
+    prx_vae_close(vae);
+    prx_text_tower_close(tower);
+}
+
+/* Comments, then the recipe: the output is a recipe itself. */
+static int print_plan(const struct prx_recipe *recipe)
+{
+    int64_t pixels_per_cell, n_text_tokens;
+    struct prx_recipe_budget budget;
+    struct prx_str text = {0};
+
+    ask_encoders(recipe, &pixels_per_cell, &n_text_tokens);
+    PRX_TRY(prx_recipe_budget(recipe, pixels_per_cell, n_text_tokens, &budget));
+    printf("# parameters: %" PRId64 "\n", budget.n_params);
+    printf("# memory: %.1f MiB of parameters, %.1f of gradients, %.1f of optimiser"
+           " state, and activations\n",
+           (double)budget.param_bytes / 0x1p20, (double)budget.grad_bytes / 0x1p20,
+           (double)budget.optim_bytes / 0x1p20);
+    if (budget.step_flops > 0)
+        printf("# work: %.4g FLOP a step of %" PRId64 " samples, with %" PRId64
+               " image and %" PRId64 " text tokens each\n",
+               budget.step_flops, recipe->train.batch, budget.n_image_tokens,
+               n_text_tokens);
+    int rc = prx_recipe_format(recipe, &text);
+    if (rc == 0)
+        fputs(text.bytes, stdout);
+    prx_str_release(&text);
+    return rc;
+}
+
+/* --- the run ---------------------------------------------------------------------- */
+
+static int check_words(const char **operands, size_t n_operands)
+{
+    if (n_operands == 0)
+        return tool_usage("name a recipe");
+    if (cfg.dry_run)
+        return 0;
+    if (n_operands == 1)
+        return tool_usage("name a source of encoded samples");
+    if (!tool_common.output)
+        return tool_usage("-o: name the run's folder");
+    if (tool_common.resume && tool_common.overwrite)
+        return tool_usage("--resume and --overwrite exclude each other");
+    for (size_t i = 1; i < n_operands; i++)
+        if (strcmp(operands[i], "-") == 0 && isatty(STDIN_FILENO))
+            return tool_usage("-: a tar is not read from a terminal");
+    return 0;
+}
+
+struct listing {
+    struct tool_report report;
+    struct prx_error error; /* of the report, which cannot stop the run */
+};
+
+static void on_reject(void *ctx, const struct prx_sample *sample)
+{
+    struct listing *listing = ctx;
+
+    if (tool_report_put_sample(&listing->report, sample) < 0)
+        prx_err_save(&listing->error);
+}
+
+/* The run is done: the report files, the last line, the verdict. */
+static int close_report(struct listing *listing, const struct prx_run_result *result)
+{
+    uint64_t n_read = result->n_samples + result->n_rejected;
+
+    if (listing->error.code < 0)
+        return prx_err_restore(&listing->error);
+    /* JSON has no number for a loss that is not finite. */
+    json_t *loss = isfinite(result->loss) ? json_real(result->loss) : json_null();
+    json_t *stats = json_pack("{s:I, s:o, s:I, s:I}",
+                              "steps", (json_int_t)result->n_steps,
+                              "loss", loss,
+                              "skipped_steps", (json_int_t)result->n_skipped,
+                              "replaced_samples", (json_int_t)result->n_replaced);
+    int rc = tool_report_commit(&listing->report, n_read, result->elapsed_s, stats);
+    json_decref(stats);
+    if (rc < 0)
+        return rc;
+    if (!tool_common.quiet)
+        fprintf(stderr,
+                "%s: steps=%" PRId64 " loss=%.4f samples=%" PRIu64 " rejected=%" PRIu64
+                " replaced=%" PRId64 " skipped_steps=%" PRId64 " elapsed_s=%.1f\n",
+                tool.name, result->n_steps, result->loss, result->n_samples,
+                result->n_rejected, result->n_replaced, result->n_skipped,
+                result->elapsed_s);
+    return tool_report_judge(&listing->report, n_read);
+}
+
+static int train(const struct prx_recipe *recipe, const char **sources,
+                 size_t n_sources)
+{
+    struct listing listing = {0};
+    struct prx_run_result result;
+    const struct prx_run_opts opts = {
+        .recipe = recipe,
+        .sources = sources,
+        .n_sources = n_sources,
+        .run_dir = tool_common.output,
+        .spool_dir = cfg.spool,
+        .resume = tool_common.resume,
+        .overwrite = tool_common.overwrite,
+        .backend = backend_names[cfg.backend],
+        .n_threads = (int)tool_common.n_threads,
+        .progress = tool_common.quiet ? PRX_METER_NEVER
+                                      : (enum prx_meter_when)tool_common.progress,
+        .stop = &tool_signal,
+        .on_reject = on_reject,
+        .ctx = &listing,
+    };
+    int rc = 0;
+
+    PRX_GO(tool_report_open(&listing.report, &tool));
+    PRX_GO(prx_run(&opts, &result));
+    rc = close_report(&listing, &result);
+out:
+    tool_report_abort(&listing.report);
+    return rc;
+}
+
+static int run(const char **operands, size_t n_operands)
+{
+    struct prx_recipe recipe = {0};
+    int rc = 0;
+
+    if (cfg.help_recipe)
+        return print_help();
+    PRX_TRY(check_words(operands, n_operands));
+    PRX_GO(read_recipe(operands[0], &recipe));
+    if (cfg.dry_run)
+        rc = print_plan(&recipe);
+    else
+        rc = train(&recipe, operands + 1, n_operands - 1);
+out:
+    prx_recipe_release(&recipe);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return tool_main(&tool, argc, argv);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * backend.h - a place that computes: its memory, its ops, its clock.
+ *
+ * Work is queued in order and may run later; prx_backend_sync() waits and
+ * reports what failed meanwhile (PRX_EDEVICE).  copy_in returns when the host
+ * memory may be reused, copy_out when it is filled.  One thread at a time.
+ */
+#ifndef PRX_TRAIN_BACKEND_H
+#define PRX_TRAIN_BACKEND_H
+
+#include "train/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct prx_ops; /* train/ops.h */
+
+struct prx_backend {
+    const char *name; /* "cpu", "ref" */
+    const struct prx_ops *ops;
+    int n_threads;
+    void *impl; /* private */
+    int (*alloc)(struct prx_backend *be, size_t n_bytes,
+                 void **out); /* 64-byte aligned */
+    void (*free)(struct prx_backend *be, void *memory);
+    int (*copy_in)(struct prx_backend *be, void *device, const void *host,
+                   size_t n_bytes);
+    int (*copy_out)(struct prx_backend *be, void *host, const void *device,
+                    size_t n_bytes);
+    int (*zero)(struct prx_backend *be, void *device, size_t n_bytes);
+    int (*sync)(struct prx_backend *be);
+    void (*close)(struct prx_backend *be);
+};
+
+/**
+ * prx_backend_open - open backend @name: "cpu", "ref", or "auto" for the fastest.
+ *
+ * @n_threads: 0 = all processors this process may use; "ref" uses one.
+ * Errors: PRX_EINVAL (no such backend in this build), PRX_EDEVICE, PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_backend_open(const char *name, int n_threads,
+                                  struct prx_backend **out);
+void prx_backend_close(struct prx_backend *be);
+PRX_MUST_USE int prx_backend_sync(struct prx_backend *be);
+
+/*
+ * An arena hands out memory by moving a pointer and takes all of it back at
+ * once, at the end of a step.  It grows by chunks the first time and merges them
+ * into one when it is reset, so a steady state allocates nothing.
+ */
+struct prx_arena;
+
+PRX_MUST_USE int prx_arena_new(struct prx_backend *be, struct prx_arena **out);
+void prx_arena_free(struct prx_arena *arena);
+
+/** prx_arena_tensor - an uninitialised tensor, valid until the arena is reset. */
+PRX_MUST_USE int prx_arena_tensor(struct prx_arena *arena, enum prx_dtype dtype,
+                                  int n_dims, const int64_t *dims,
+                                  struct prx_tensor *out);
+
+/* Host memory with the same life, zeroed; for graph nodes. */
+PRX_MUST_USE int prx_arena_host(struct prx_arena *arena, size_t n_bytes, void **out);
+
+PRX_MUST_USE int prx_arena_reset(struct prx_arena *arena);
+
+/* A mark lets inner work give back what it took after it. */
+struct prx_arena_mark {
+    size_t i_chunk;
+    size_t n_used_bytes;
+};
+struct prx_arena_mark prx_arena_mark(const struct prx_arena *arena);
+void prx_arena_rewind(struct prx_arena *arena, struct prx_arena_mark mark);
+size_t prx_arena_peak_bytes(const struct prx_arena *arena);
+
+/* Tensors outside any arena: parameters, state, batches. */
+PRX_MUST_USE int prx_tensor_alloc(struct prx_backend *be, enum prx_dtype dtype,
+                                  int n_dims, const int64_t *dims,
+                                  struct prx_tensor *out);
+void prx_tensor_free(struct prx_backend *be, struct prx_tensor *tensor);
+PRX_MUST_USE int prx_tensor_set(struct prx_backend *be, struct prx_tensor *tensor,
+                                const void *host);
+PRX_MUST_USE int prx_tensor_get(struct prx_backend *be, const struct prx_tensor *tensor,
+                                void *host);
+PRX_MUST_USE int prx_tensor_zero(struct prx_backend *be, struct prx_tensor *tensor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

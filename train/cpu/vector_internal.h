@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vectors of one instruction-set level, for *_simd.c files only.
+ *
+ * A small vocabulary over GCC's vector extension: vf is LANES floats, vi as many
+ * integers.  Memory need not be aligned.
+ */
+#ifndef PRX_TRAIN_CPU_VECTOR_INTERNAL_H
+#define PRX_TRAIN_CPU_VECTOR_INTERNAL_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+# define LANES 16
+#elif defined(__AVX2__)
+# define LANES 8
+#else
+# define LANES 4
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+
+INLINE vf v_load(const float *at)
+{
+    vf v;
+    memcpy(&v, at, sizeof(v));
+    return v;
+}
+
+INLINE void v_store(float *at, vf v)
+{
+    memcpy(at, &v, sizeof(v));
+}
+
+INLINE vf v_set(float x)
+{
+    return x - (vf){0};
+}
+
+/* The first n < LANES floats at @at, the rest 0. */
+INLINE vf v_load_part(const float *at, int64_t n)
+{
+    vf v = {0};
+    memcpy(&v, at, (size_t)n * sizeof(float));
+    return v;
+}
+
+INLINE void v_store_part(float *at, vf v, int64_t n)
+{
+    memcpy(at, &v, (size_t)n * sizeof(float));
+}
+
+/* A vector of an array of which n_left elements are left, padded at its end. */
+INLINE vf v_load_upto(const float *at, int64_t n_left)
+{
+    return n_left >= LANES ? v_load(at) : v_load_part(at, n_left);
+}
+
+INLINE void v_store_upto(float *at, vf v, int64_t n_left)
+{
+    if (n_left >= LANES)
+        v_store(at, v);
+    else
+        v_store_part(at, v, n_left);
+}
+
+/* Lanes of @yes where @mask is -1, of @no where it is 0. */
+INLINE vf v_select(vi mask, vf yes, vf no)
+{
+    return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
+}
+
+/* The greater lanes; b's where one is NaN. */
+INLINE vf v_max(vf a, vf b)
+{
+    return v_select(a > b, a, b);
+}
+
+/* Sum of the lanes, in pairs: the same tree on every run. */
+INLINE float v_sum(vf v)
+{
+    float lanes[LANES];
+    v_store(lanes, v);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            lanes[i] += lanes[i + n];
+    return lanes[0];
+}
+
+/*
+ * exp x, accurate to 2 ulp for -87.3 < x < 88.3; 0 below, about 2.4e38 above, and NaN
+ * of NaN.
+ *
+ * exp x = 2^n exp r, n = round(x / ln 2), |r| <= ln 2 / 2; exp r by its series to r^7,
+ * whose first term left out is below 2^-27.
+ */
+INLINE vf v_exp(vf x)
+{
+    const float round_bias = 12582912.0F; /* 1.5 * 2^23: adding it rounds */
+    vf low = v_set(-87.3365F), high = v_set(88.3762F);
+    vf at = v_select(x > high, high, x); /* what is too low is overruled at the end */
+    vf shifted = at * 1.44269504F + round_bias;
+    vf n = shifted - round_bias;
+    vf r = at - n * 0.693359375F + n * 2.12194440e-4F; /* ln 2 in two parts */
+    vf p = r * (1.0F / 5040.0F) + (1.0F / 720.0F);
+    p = p * r + (1.0F / 120.0F);
+    p = p * r + (1.0F / 24.0F);
+    p = p * r + (1.0F / 6.0F);
+    p = p * r + 0.5F;
+    p = p * r * r + r + 1.0F;
+    vu exponent = ((vu)shifted << 23) + (127U << 23); /* n is in its lowest bits */
+    return v_select(x < low, (vf){0}, p * (vf)exponent);
+}
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t i4 __attribute__((vector_size(16)));
+
+INLINE v4 v4_load(const float *at)
+{
+    v4 v;
+    memcpy(&v, at, sizeof(v));
+    return v;
+}
+
+/* out[j][i] = in[i][j], i, j < 4 */
+INLINE void transpose_4x4(float *out, int64_t out_row, const float *in, int64_t in_row)
+{
+    v4 r0 = v4_load(in), r1 = v4_load(in + in_row);
+    v4 r2 = v4_load(in + 2 * in_row), r3 = v4_load(in + 3 * in_row);
+    v4 low01 = __builtin_shuffle(r0, r1, (i4){0, 4, 1, 5});
+    v4 high01 = __builtin_shuffle(r0, r1, (i4){2, 6, 3, 7});
+    v4 low23 = __builtin_shuffle(r2, r3, (i4){0, 4, 1, 5});
+    v4 high23 = __builtin_shuffle(r2, r3, (i4){2, 6, 3, 7});
+    v4 c0 = __builtin_shuffle(low01, low23, (i4){0, 1, 4, 5});
+    v4 c1 = __builtin_shuffle(low01, low23, (i4){2, 3, 6, 7});
+    v4 c2 = __builtin_shuffle(high01, high23, (i4){0, 1, 4, 5});
+    v4 c3 = __builtin_shuffle(high01, high23, (i4){2, 3, 6, 7});
+    memcpy(out, &c0, sizeof(c0));
+    memcpy(out + out_row, &c1, sizeof(c1));
+    memcpy(out + 2 * out_row, &c2, sizeof(c2));
+    memcpy(out + 3 * out_row, &c3, sizeof(c3));
+}
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * recipe.h - everything that fixes a training run but its data: one YAML file.
+ *
+ * The keys are the rows of prx_recipe_rows(); prx-recipe(5) is written from them.
+ * Life: prx_recipe_init(), then _read() and _set() in any order and number, then
+ * _resolve(), which fills in what follows from other keys and refuses what
+ * cannot be.  A resolved recipe, formatted and read again, is the same recipe.
+ */
+#ifndef PRX_TRAIN_RECIPE_H
+#define PRX_TRAIN_RECIPE_H
+
+#include "libdata/conf.h"
+#include "train/denoiser.h"
+#include "train/objective.h"
+#include "train/optim.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum prx_objective_kind { PRX_OBJECTIVE_FLOW };
+enum prx_optim_kind { PRX_OPTIM_ADAMW };
+enum prx_param_precision { PRX_PRECISION_F32 };
+
+struct prx_recipe {
+    struct {
+        struct prx_denoiser_config config;
+        struct prx_conf_ints axes_dim;
+    } model;
+    struct {
+        char *vae;  /* prx_vae_open() word */
+        char *text; /* prx_text_tower_open() word */
+        int64_t text_tokens;
+        struct prx_conf_weights captions; /* weight 0: only where no other is there */
+        double caption_dropout;
+        bool shuffle;
+        int64_t cache_bytes;
+        int64_t prefetch_batches;
+    } data;
+    struct {
+        int kind; /* enum prx_objective_kind */
+        struct prx_timestep_config timestep;
+    } objective;
+    struct {
+        int kind; /* enum prx_optim_kind */
+        struct prx_adamw_config adamw;
+        struct prx_lr_schedule schedule;
+        double clip_norm;     /* 0 = none */
+        double ema_smoothing; /* 0 = no average */
+        int64_t ema_interval_steps;
+        int64_t ema_start_step;
+    } optim;
+    struct {
+        int params; /* enum prx_param_precision */
+    } precision;
+    struct {
+        int64_t steps;
+        int64_t batch; /* samples */
+        int64_t seed;
+        int64_t checkpoint_every; /* steps; 0 = at the end only */
+        int64_t keep;             /* checkpoints; 0 = all */
+        int64_t log_every;        /* steps */
+        int64_t nonfinite_max;    /* steps in a row that may fail to be finite */
+    } train;
+    struct {
+        int64_t size_px; /* 0 = as the first training samples */
+        int64_t steps;
+        double guidance;
+    } sample;
+};
+
+/** prx_recipe_rows - the table of keys; *@n_rows receives their number. */
+const struct prx_conf_row *prx_recipe_rows(size_t *n_rows);
+
+/* As the prx_conf_ functions of the same verbs. */
+PRX_MUST_USE int prx_recipe_init(struct prx_recipe *recipe);
+void prx_recipe_release(struct prx_recipe *recipe);
+PRX_MUST_USE int prx_recipe_read(struct prx_recipe *recipe, const char *path);
+PRX_MUST_USE int prx_recipe_set(struct prx_recipe *recipe, const char *assignment);
+PRX_MUST_USE int prx_recipe_format(const struct prx_recipe *recipe,
+                                   struct prx_str *out);
+
+/**
+ * prx_recipe_resolve - derive what follows, and refuse contradictions.
+ *
+ * Errors: PRX_EINVAL, naming the key.
+ */
+PRX_MUST_USE int prx_recipe_resolve(struct prx_recipe *recipe);
+
+/**
+ * prx_recipe_find - the file that @word names; the caller frees *@out.
+ *
+ * A word with a slash or a dot is a path.  A bare one is looked up as
+ * manifests/recipes/WORD.yaml below the current folder and beside the program's
+ * own tree, then in the installed recipes.
+ * Errors: PRX_ENOENT, naming the places; PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_recipe_find(const char *word, char **out);
+
+/* What a recipe costs, known before any data. */
+struct prx_recipe_budget {
+    int64_t n_params;
+    uint64_t param_bytes; /* values */
+    uint64_t grad_bytes;
+    uint64_t optim_bytes;   /* moments and averages */
+    int64_t n_image_tokens; /* a sample, at sample.size_px; 0 = not known */
+    double step_flops;      /* forward and backward of a whole batch; 0 = not known */
+};
+
+/**
+ * prx_recipe_budget - parameters, memory and work, without running anything.
+ *
+ * @pixels_per_cell: the VAE's downsampling factor.  @n_text_tokens: a caption's.
+ */
+PRX_MUST_USE int prx_recipe_budget(const struct prx_recipe *recipe,
+                                   int64_t pixels_per_cell, int64_t n_text_tokens,
+                                   struct prx_recipe_budget *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

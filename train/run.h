@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h - a training run: recipe and samples in, checkpoints and a log out.
+ *
+ *     RUN/recipe.yaml     the resolved recipe, written first
+ *         log.jsonl       one object a step (or train.log_every), append-only
+ *         loss.svg        the loss curve, where gnuplot is there; loss.gnuplot draws it
+ *         ckpt-NNNNNNN/   train/checkpoint.h
+ *         spool/          the samples, where they came as a stream
+ *
+ * A run is a pure function of recipe, samples and backend: stopped anywhere and
+ * resumed, it gives on the CPU the same bytes as one that never stopped.
+ */
+#ifndef PRX_TRAIN_RUN_H
+#define PRX_TRAIN_RUN_H
+
+#include <signal.h>
+
+#include "libdata/loader.h"
+#include "libdata/progress.h"
+#include "train/checkpoint.h"
+#include "train/encoder.h"
+#include "train/recipe.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- one step ------------------------------------------------------------------- */
+
+/* A network and what trains it. */
+struct prx_trainer {
+    const struct prx_recipe *recipe; /* borrowed */
+    struct prx_backend *be;          /* borrowed */
+    struct prx_denoiser *denoiser;
+    struct prx_tape *tape;
+    struct prx_adamw *optim;
+    struct prx_ema *ema; /* NULL: none is asked for */
+};
+
+struct prx_step_report {
+    double loss;
+    double grad_norm; /* before clipping */
+    double lr;
+    bool is_skipped; /* loss or norm is not finite: nothing was applied */
+};
+
+/** prx_trainer_init - build and initialise what @recipe describes. */
+PRX_MUST_USE int prx_trainer_init(struct prx_trainer *trainer,
+                                  const struct prx_recipe *recipe,
+                                  struct prx_backend *be);
+void prx_trainer_release(struct prx_trainer *trainer);
+
+/**
+ * prx_train_step - one optimiser step, number @k = 1, 2, ..., on @batch.
+ *
+ * Noise and timesteps are drawn from (train.seed, epoch, sample) of each sample.
+ */
+PRX_MUST_USE int prx_train_step(struct prx_trainer *trainer,
+                                const struct prx_loader_batch *batch, int64_t k,
+                                struct prx_step_report *report);
+
+/* --- the run -------------------------------------------------------------------- */
+
+struct prx_run_opts {
+    const struct prx_recipe *recipe; /* resolved */
+    const char *const *sources;      /* prx_source_open() words */
+    size_t n_sources;
+    const char *run_dir;
+    const char *spool_dir; /* NULL: RUN/spool */
+    bool resume;           /* go on from the newest whole checkpoint, if any */
+    bool overwrite;        /* remove what an earlier run left in run_dir */
+    const char *backend;   /* prx_backend_open() name */
+    int n_threads;         /* 0 = all processors */
+    enum prx_meter_when progress;
+    const volatile sig_atomic_t *stop; /* set: finish the step, save, stop */
+
+    void (*on_reject)(void *ctx, const struct prx_sample *sample); /* may be NULL */
+    void *ctx;
+};
+
+struct prx_run_result {
+    int64_t n_steps;    /* the run's last, counted from its beginning */
+    double loss;        /* mean over the last log line */
+    int64_t n_skipped;  /* steps, for numbers that were not finite */
+    int64_t n_replaced; /* damaged samples that others stood in for */
+    uint64_t n_samples; /* in the data set */
+    uint64_t n_rejected;
+    double elapsed_s; /* of the steps */
+};
+
+/**
+ * prx_run - train.
+ *
+ * @result: filled in as far as the run came, also after an error.
+ * Errors: PRX_EEXIST (run_dir holds something; in use), PRX_ECANCELED (stop was
+ *         set, and all is saved), PRX_ENONFINITE (too many skipped steps in a
+ *         row; the last checkpoint stays), and those of source, loader, backend.
+ */
+PRX_MUST_USE int prx_run(const struct prx_run_opts *opts,
+                         struct prx_run_result *result);
+
+/* --- its folder and its log, for the run and its tests ---------------------------- */
+
+/* Bring @run_dir to where a run may write: see prx_run_opts.  *@lock_fd: to close. */
+PRX_MUST_USE int prx_run_dir_open(const char *run_dir, bool resume, bool overwrite,
+                                  int *lock_fd);
+
+/* log.jsonl: lines behind step @last_step are removed, then lines are added. */
+struct prx_runlog {
+    int fd;
+    char *path;
+};
+
+struct prx_runlog_line {
+    int64_t step;
+    int64_t epoch;
+    struct prx_step_report report; /* means, where a line covers several steps */
+    int64_t n_samples;
+    int64_t n_tokens;   /* of image and text */
+    double step_s;      /* wall time of all the line's steps */
+    double data_wait_s; /* of which waiting for batches */
+    double flops;
+    int64_t n_skipped;
+    int64_t n_null;
+    int64_t n_replaced;
+};
+
+PRX_MUST_USE int prx_runlog_open(struct prx_runlog *log, const char *run_dir,
+                                 int64_t last_step);
+PRX_MUST_USE int prx_runlog_put(struct prx_runlog *log,
+                                const struct prx_runlog_line *line);
+void prx_runlog_close(struct prx_runlog *log);
+
+/** prx_plot_loss - draw RUN/loss.svg from RUN/log.jsonl; PRX_ENOENT without gnuplot. */
+PRX_MUST_USE int prx_plot_loss(const char *run_dir);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tensors of a parameter store to a safetensors file and back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "libdata/safetensors.h"
+#include "train/checkpoint.h"
+
+#define NAME_BYTES 256
+
+/* The tensor that stands for parameter @i: of @tensors, or its own value. */
+static struct prx_tensor *tensor_of(struct prx_param_store *store,
+                                    struct prx_tensor *tensors, size_t i)
+{
+    return tensors ? &tensors[i] : &store->params[i]->value;
+}
+
+/* --- saving ---------------------------------------------------------------------- */
+
+struct save {
+    struct prx_param_store *store;
+    const struct prx_tensor *tensors;
+};
+
+static int read_out(void *ctx, size_t i, void *out)
+{
+    const struct save *save = ctx;
+    struct prx_param_store *store = save->store;
+    const struct prx_tensor *tensor =
+        save->tensors ? &save->tensors[i] : &store->params[i]->value;
+
+    return prx_tensor_get(store->be, tensor, out);
+}
+
+int prx_params_save(struct prx_param_store *store, const struct prx_tensor *tensors,
+                    const char *path)
+{
+    struct save save = {store, tensors};
+    struct prx_st_tensor *list = calloc(store->n_params + 1, sizeof(*list));
+    json_t *metadata = json_pack("{s:s}", "format", "pt");
+    int rc = 0;
+
+    if (!list || !metadata) {
+        rc = prx_err_nomem(path);
+        goto out;
+    }
+    for (size_t i = 0; i < store->n_params; i++) {
+        const struct prx_tensor *value = &store->params[i]->value;
+        list[i] = (struct prx_st_tensor){
+            .name = store->params[i]->name,
+            .type = PRX_ST_F32,
+            .n_dims = value->n_dims,
+            .n_bytes = prx_tensor_bytes(value),
+        };
+        memcpy(list[i].dims, value->dims, (size_t)value->n_dims * sizeof(int64_t));
+    }
+    rc = prx_st_write_from(path, list, store->n_params, metadata, read_out, &save);
+out:
+    json_decref(metadata);
+    free(list);
+    return rc;
+}
+
+/* --- loading ---------------------------------------------------------------------- */
+
+static bool has_shape_of(const struct prx_st_tensor *stored,
+                         const struct prx_tensor *wanted)
+{
+    if (stored->n_dims != wanted->n_dims)
+        return false;
+    for (int i = 0; i < wanted->n_dims; i++)
+        if (stored->dims[i] != wanted->dims[i])
+            return false;
+    return true;
+}
+
+static int load_tensor(struct prx_backend *be, struct prx_tensor *tensor,
+                       const struct prx_st_tensor *stored)
+{
+    size_t n = (size_t)prx_tensor_count(tensor);
+
+    if (stored->type == PRX_ST_F32)
+        return prx_tensor_set(be, tensor, stored->bytes);
+    float *values = calloc(n + 1, sizeof(*values));
+    if (!values)
+        return prx_err_nomem(stored->name);
+    int rc = prx_st_get_f32(stored, values);
+    if (rc == 0)
+        rc = prx_tensor_set(be, tensor, values);
+    free(values);
+    return rc;
+}
+
+static int find_param(const struct prx_param_store *store, const char *stored_name,
+                      size_t *out)
+{
+    char name[NAME_BYTES];
+
+    PRX_TRY(prx_param_name_from_prx(stored_name, name, sizeof(name)));
+    for (size_t i = 0; i < store->n_params; i++) {
+        if (strcmp(store->params[i]->name, name) == 0) {
+            *out = i;
+            return 0;
+        }
+    }
+    return prx_err(PRX_ESHAPE, "%s is no parameter of this network", stored_name);
+}
+
+static int load_all(struct prx_param_store *store, struct prx_tensor *tensors,
+                    const struct prx_st_file *file, bool *is_loaded)
+{
+    for (size_t j = 0; j < file->n_tensors; j++) {
+        const struct prx_st_tensor *stored = &file->tensors[j];
+        size_t i = 0;
+        PRX_TRY(find_param(store, stored->name, &i));
+        if (is_loaded[i])
+            return prx_err(PRX_ESHAPE, "%s is there under two names", stored->name);
+        struct prx_tensor *tensor = tensor_of(store, tensors, i);
+        if (!has_shape_of(stored, tensor)) {
+            char wanted[64];
+            prx_tensor_format_shape(tensor, wanted, sizeof(wanted));
+            return prx_err(PRX_ESHAPE, "%s has another shape than %s", stored->name,
+                           wanted);
+        }
+        PRX_TRY(load_tensor(store->be, tensor, stored));
+        is_loaded[i] = true;
+    }
+    for (size_t i = 0; i < store->n_params; i++)
+        if (!is_loaded[i])
+            return prx_err(PRX_ESHAPE, "%s is missing", store->params[i]->name);
+    return 0;
+}
+
+int prx_params_load(struct prx_param_store *store, struct prx_tensor *tensors,
+                    const char *path)
+{
+    struct prx_st_file file = {0};
+    int rc = 0;
+
+    bool *is_loaded = calloc(store->n_params + 1, sizeof(*is_loaded));
+    if (!is_loaded)
+        return prx_err_nomem(path);
+    PRX_GO(prx_st_open(path, &file));
+    rc = load_all(store, tensors, &file, is_loaded);
+    if (rc < 0)
+        rc = prx_err_frame(rc, "%s", path);
+out:
+    prx_st_close(&file);
+    free(is_loaded);
+    return rc;
+}

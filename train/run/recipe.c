@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The recipe's keys, and what must hold between them. */
+#include "train/recipe.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "libdata/sample.h"
+#include "train/checkpoint.h"
+
+static const char *const resolution_names[] = {"none", "vec", "token", NULL};
+static const char *const objective_names[] = {"flow", NULL};
+static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
+static const char *const optim_names[] = {"adamw", NULL};
+static const char *const decay_names[] = {"constant", "cosine", NULL};
+static const char *const precision_names[] = {"f32", NULL};
+
+/* Defaults are the study's baseline: PRX-1.2B at 256 pixels. */
+#define AT(member) offsetof(struct prx_recipe, member)
+/* clang-format off */
+static const struct prx_conf_row rows[] = {
+    {"model.in_channels", PRX_CONF_INT, AT(model.config.in_channels), "16",
+     "channels of a latent", NULL, 1, 4096},
+    {"model.patch_size", PRX_CONF_INT, AT(model.config.patch_size), "2",
+     "latent cells a token covers, each way", NULL, 1, 256},
+    {"model.context_in_dim", PRX_CONF_INT, AT(model.config.context_in_dim), "2304",
+     "width of the text states; the hash tower takes any", NULL, 1, 65536},
+    {"model.hidden_size", PRX_CONF_INT, AT(model.config.hidden_size), "1792",
+     "width of the transformer", NULL, 1, 65536},
+    {"model.mlp_ratio", PRX_CONF_FLOAT, AT(model.config.mlp_ratio), "3.5",
+     "width of the gated MLP, as a multiple of hidden_size", NULL, 0.01, 64},
+    {"model.num_heads", PRX_CONF_INT, AT(model.config.num_heads), "28",
+     "attention heads", NULL, 1, 1024},
+    {"model.depth", PRX_CONF_INT, AT(model.config.depth), "16",
+     "transformer blocks", NULL, 1, 1024},
+    {"model.axes_dim", PRX_CONF_INTS, AT(model.axes_dim), NULL,
+     "widths of the rotary embedding of rows and of columns; their sum is the width"
+     " of a head; null halves it", NULL, 2, 65536},
+    {"model.theta", PRX_CONF_FLOAT, AT(model.config.theta), "10000",
+     "base of the rotary embedding's wavelengths", NULL, 1, 1e9},
+    {"model.time_factor", PRX_CONF_FLOAT, AT(model.config.time_factor), "1000",
+     "timesteps are multiplied by this before they are embedded", NULL, 1e-3, 1e9},
+    {"model.time_max_period", PRX_CONF_FLOAT, AT(model.config.time_max_period), "10000",
+     "longest wavelength of the timestep embedding", NULL, 1, 1e9},
+    {"model.bottleneck_size", PRX_CONF_INT, AT(model.config.bottleneck_size), "0",
+     "width of a linear bottleneck behind the patches; 0 for none", NULL, 0, 65536},
+    {"model.resolution_mode", PRX_CONF_ENUM, AT(model.config.resolution_mode), "none",
+     "how the latent's size conditions the network", resolution_names, 0, 0},
+
+    {"data.vae", PRX_CONF_STRING, AT(data.vae), "dct",
+     "what made the latents; another fingerprint is refused", NULL, 0, 0},
+    {"data.text", PRX_CONF_STRING, AT(data.text), "hash",
+     "what made the text states; it also gives the null caption's", NULL, 0, 0},
+    {"data.text_tokens", PRX_CONF_INT, AT(data.text_tokens), "0",
+     "longest caption, in tokens; longer ones are cut; 0 takes the encoder's own limit",
+     NULL, 0, 65536},
+    {"data.captions", PRX_CONF_WEIGHTS, AT(data.captions), "{long: 1}",
+     "captions to choose from, by weight among those a sample has; one of weight 0 is"
+     " taken where no other is there", NULL, 0, 1e6},
+    {"data.caption_dropout", PRX_CONF_FLOAT, AT(data.caption_dropout), "0.1",
+     "share of samples that see the null caption instead", NULL, 0, 1},
+    {"data.shuffle", PRX_CONF_BOOL, AT(data.shuffle), "true",
+     "take a new order each epoch; false keeps the order of the source", NULL, 0, 0},
+    {"data.cache_bytes", PRX_CONF_INT, AT(data.cache_bytes), "0",
+     "keep all latents and text states in memory if they fit this many bytes",
+     NULL, 0, 1e18},
+    {"data.prefetch_batches", PRX_CONF_INT, AT(data.prefetch_batches), "2",
+     "batches read ahead of the step", NULL, 1, 64},
+
+    {"objective.kind", PRX_CONF_ENUM, AT(objective.kind), "flow",
+     "flow: rectified flow, predicting the velocity", objective_names, 0, 0},
+    {"objective.timesteps", PRX_CONF_ENUM, AT(objective.timestep.kind), "logit_normal",
+     "distribution of training timesteps", timestep_names, 0, 0},
+    {"objective.shift", PRX_CONF_FLOAT, AT(objective.timestep.shift), "1",
+     "timestep shift towards noise, in training and sampling", NULL, 1e-3, 1e3},
+    {"objective.uniform_part", PRX_CONF_FLOAT, AT(objective.timestep.uniform_part),
+     "0.1", "share of timesteps drawn uniformly instead, unshifted", NULL, 0, 1},
+    {"objective.t_min", PRX_CONF_FLOAT, AT(objective.timestep.t_min), "0.001",
+     "smallest timestep", NULL, 0, 1},
+    {"objective.t_max", PRX_CONF_FLOAT, AT(objective.timestep.t_max), "1",
+     "timesteps stay below this", NULL, 0, 1},
+
+    {"optim.kind", PRX_CONF_ENUM, AT(optim.kind), "adamw",
+     "optimiser", optim_names, 0, 0},
+    {"optim.lr", PRX_CONF_FLOAT, AT(optim.schedule.lr), "1e-4",
+     "learning rate after warm-up", NULL, 0, 10},
+    {"optim.beta1", PRX_CONF_FLOAT, AT(optim.adamw.beta1), "0.9",
+     "decay of the first moment", NULL, 0, 0.999999},
+    {"optim.beta2", PRX_CONF_FLOAT, AT(optim.adamw.beta2), "0.95",
+     "decay of the second moment", NULL, 0, 0.999999},
+    {"optim.eps", PRX_CONF_FLOAT, AT(optim.adamw.eps), "1e-15",
+     "added to the root of the second moment", NULL, 0, 1},
+    {"optim.weight_decay", PRX_CONF_FLOAT, AT(optim.adamw.weight_decay), "0",
+     "decoupled weight decay", NULL, 0, 100},
+    {"optim.clip_norm", PRX_CONF_FLOAT, AT(optim.clip_norm), "0.2",
+     "gradients are scaled down to this global norm; 0 does not clip", NULL, 0, 1e9},
+    {"optim.warmup_steps", PRX_CONF_INT, AT(optim.schedule.warmup_steps), "1000",
+     "steps in which the learning rate rises linearly", NULL, 0, 1e12},
+    {"optim.composer_lag", PRX_CONF_BOOL, AT(optim.schedule.composer_lag), "true",
+     "warm up two steps late, the first two at rate 0, as the reference does",
+     NULL, 0, 0},
+    {"optim.decay", PRX_CONF_ENUM, AT(optim.schedule.decay), "constant",
+     "learning rate after warm-up; cosine falls to the floor at train.steps",
+     decay_names, 0, 0},
+    {"optim.floor", PRX_CONF_FLOAT, AT(optim.schedule.floor), "0",
+     "where cosine ends, as a part of lr", NULL, 0, 1},
+    {"optim.ema_smoothing", PRX_CONF_FLOAT, AT(optim.ema_smoothing), "0",
+     "keep a moving average of the weights with this factor; 0 keeps none",
+     NULL, 0, 0.9999999},
+    {"optim.ema_interval_steps", PRX_CONF_INT, AT(optim.ema_interval_steps), "10",
+     "steps between updates of the average", NULL, 1, 1e9},
+    {"optim.ema_start_step", PRX_CONF_INT, AT(optim.ema_start_step), "0",
+     "step at which the average begins", NULL, 0, 1e12},
+
+    {"precision.params", PRX_CONF_ENUM, AT(precision.params), "f32",
+     "how parameters, gradients and optimiser state are stored", precision_names, 0, 0},
+
+    {"train.steps", PRX_CONF_INT, AT(train.steps), "100000",
+     "optimiser steps in all; a resumed run goes on up to this", NULL, 0, 1e12},
+    {"train.batch", PRX_CONF_INT, AT(train.batch), "256",
+     "samples a step", NULL, 1, 1e6},
+    {"train.seed", PRX_CONF_INT, AT(train.seed), "42",
+     "what every draw depends on: weights, order, noise, timesteps, captions",
+     NULL, 0, 9e18},
+    {"train.checkpoint_every", PRX_CONF_INT, AT(train.checkpoint_every), "10000",
+     "steps between checkpoints; 0 saves at the end only", NULL, 0, 1e12},
+    {"train.keep", PRX_CONF_INT, AT(train.keep), "2",
+     "newest checkpoints to keep; 0 keeps all", NULL, 0, 1e9},
+    {"train.log_every", PRX_CONF_INT, AT(train.log_every), "1",
+     "steps a line of log.jsonl covers; its loss is their mean", NULL, 1, 1e9},
+    {"train.nonfinite_max", PRX_CONF_INT, AT(train.nonfinite_max), "10",
+     "steps in a row that may be skipped for a loss or gradient that is not finite;"
+     " one more ends the run", NULL, 0, 1e9},
+
+    {"sample.size_px", PRX_CONF_INT, AT(sample.size_px), "256",
+     "size of pictures a checkpoint is sampled at unless told otherwise; 0 takes that"
+     " of the training samples", NULL, 0, 65536},
+    {"sample.steps", PRX_CONF_INT, AT(sample.steps), "50",
+     "sampling steps unless told otherwise", NULL, 1, 10000},
+    {"sample.guidance", PRX_CONF_FLOAT, AT(sample.guidance), "3.5",
+     "guidance scale unless told otherwise; 1 is none", NULL, 0, 1000},
+};
+/* clang-format on */
+
+#define N_ROWS (sizeof(rows) / sizeof(rows[0]))
+
+const struct prx_conf_row *prx_recipe_rows(size_t *n_rows)
+{
+    *n_rows = N_ROWS;
+    return rows;
+}
+
+int prx_recipe_init(struct prx_recipe *recipe)
+{
+    memset(recipe, 0, sizeof(*recipe));
+    return prx_conf_init(rows, N_ROWS, recipe);
+}
+
+void prx_recipe_release(struct prx_recipe *recipe)
+{
+    prx_conf_release(rows, N_ROWS, recipe);
+}
+
+int prx_recipe_read(struct prx_recipe *recipe, const char *path)
+{
+    return prx_conf_read(rows, N_ROWS, recipe, path);
+}
+
+int prx_recipe_set(struct prx_recipe *recipe, const char *assignment)
+{
+    return prx_conf_set(rows, N_ROWS, recipe, assignment);
+}
+
+int prx_recipe_format(const struct prx_recipe *recipe, struct prx_str *out)
+{
+    return prx_conf_format(rows, N_ROWS, recipe, out);
+}
+
+static int resolve_axes(struct prx_recipe *recipe)
+{
+    struct prx_denoiser_config *config = &recipe->model.config;
+    struct prx_conf_ints *axes = &recipe->model.axes_dim;
+
+    if (axes->n == 0) {
+        int64_t half = config->hidden_size / config->num_heads / 2;
+        *axes = (struct prx_conf_ints){.n = 2, .values = {half, half}};
+    }
+    if (axes->n != 2)
+        return prx_err(PRX_EINVAL, "model.axes_dim: expected two widths");
+    config->axes_dim[0] = axes->values[0];
+    config->axes_dim[1] = axes->values[1];
+    return 0;
+}
+
+/* Caption names become parts' names, NAME.text.npy. */
+static int check_captions(const struct prx_conf_weights *captions)
+{
+    double sum = 0;
+
+    for (int i = 0; i < captions->n; i++) {
+        const char *name = captions->names[i];
+        size_t n_bytes = strlen(name);
+        for (size_t j = 0; j < n_bytes; j++)
+            if (!isalnum((unsigned char)name[j]) && name[j] != '_' && name[j] != '-')
+                return prx_err(PRX_EINVAL, "data.captions: \"%s\" is no caption's name",
+                               name);
+        if (n_bytes > PRX_FIELD_NAME_BYTES_MAX / 2)
+            return prx_err(PRX_EINVAL, "data.captions: %.20s... is too long", name);
+        sum += captions->weights[i];
+    }
+    if (sum <= 0)
+        return prx_err(PRX_EINVAL, "data.captions: no caption has a weight above 0");
+    return 0;
+}
+
+int prx_recipe_resolve(struct prx_recipe *recipe)
+{
+    const struct prx_timestep_config *timestep = &recipe->objective.timestep;
+
+    PRX_TRY(resolve_axes(recipe));
+    PRX_TRY(prx_denoiser_config_check(&recipe->model.config));
+    PRX_TRY(check_captions(&recipe->data.captions));
+    if (!recipe->data.vae || !recipe->data.text)
+        return prx_err(PRX_EINVAL, "data.%s: a name is missing",
+                       recipe->data.vae ? "text" : "vae");
+    if (strlen(recipe->data.vae) >= PRX_ENCODER_WORD_BYTES ||
+        strlen(recipe->data.text) >= PRX_ENCODER_WORD_BYTES)
+        return prx_err(PRX_EINVAL, "data.vae, data.text: at most %d bytes",
+                       PRX_ENCODER_WORD_BYTES - 1);
+    if (timestep->t_min >= timestep->t_max)
+        return prx_err(PRX_EINVAL, "objective.t_min: %g is not below t_max, %g",
+                       timestep->t_min, timestep->t_max);
+    recipe->optim.schedule.total_steps = recipe->train.steps;
+    return 0;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.jsonl: one JSON object a line, written whole by one write.
+ *
+ * A run that goes on from step k drops the lines behind k, which describe steps
+ * that are about to be taken again, and whatever a kill tore.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libdata/buf.h"
+#include "libdata/outfile.h"
+#include "train/run.h"
+
+/* Bytes of @path up to the last whole line of a step <= @last_step. */
+static int kept_bytes(const char *path, int64_t last_step, off_t *out)
+{
+    FILE *file = fopen(path, "r");
+    char *line = NULL;
+    size_t cap_bytes = 0;
+    ssize_t n_bytes;
+
+    *out = 0;
+    if (!file)
+        return prx_err_sys("%s", path);
+    while ((n_bytes = getline(&line, &cap_bytes, file)) > 0) {
+        json_t *object = json_loadb(line, (size_t)n_bytes, 0, NULL);
+        json_t *step = json_object_get(object, "step");
+        bool is_kept = line[n_bytes - 1] == '\n' && json_is_integer(step) &&
+                       json_integer_value(step) <= last_step;
+        json_decref(object);
+        if (!is_kept)
+            break;
+        *out += n_bytes;
+    }
+    free(line);
+    int rc = ferror(file) ? prx_err_sys("%s", path) : 0;
+    fclose(file);
+    return rc;
+}
+
+int prx_runlog_open(struct prx_runlog *log, const char *run_dir, int64_t last_step)
+{
+    struct prx_str path = {0};
+    off_t n_bytes = 0;
+    int rc = 0;
+
+    *log = (struct prx_runlog){.fd = -1};
+    PRX_GO(prx_str_printf(&path, "%s/log.jsonl", run_dir));
+    log->fd = open(path.bytes, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (log->fd < 0) {
+        rc = prx_err_sys("%s", path.bytes);
+        goto out;
+    }
+    PRX_GO(kept_bytes(path.bytes, last_step, &n_bytes));
+    if (ftruncate(log->fd, n_bytes) != 0) {
+        rc = prx_err_sys("%s", path.bytes);
+        goto out;
+    }
+    rc = prx_strdup(path.bytes, &log->path);
+out:
+    prx_str_release(&path);
+    if (rc < 0)
+        prx_runlog_close(log);
+    return rc;
+}
+
+void prx_runlog_close(struct prx_runlog *log)
+{
+    if (log->fd >= 0)
+        close(log->fd);
+    free(log->path);
+    *log = (struct prx_runlog){.fd = -1};
+}
+
+/* JSON has no NaN: what is not finite is null. */
+static int put_number(struct prx_str *out, const char *name, double value)
+{
+    if (!isfinite(value))
+        return prx_str_printf(out, ", \"%s\": null", name);
+    return prx_str_printf(out, ", \"%s\": %.9g", name, value);
+}
+
+int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)
+{
+    double step_s = line->step_s > 0 ? line->step_s : 1e-9;
+    struct prx_str text = {0};
+    int rc = 0;
+
+    PRX_GO(prx_str_printf(&text, "{\"step\": %" PRId64 ", \"epoch\": %" PRId64,
+                          line->step, line->epoch));
+    PRX_GO(put_number(&text, "loss", line->report.loss));
+    PRX_GO(put_number(&text, "grad_norm", line->report.grad_norm));
+    PRX_GO(put_number(&text, "lr", line->report.lr));
+    PRX_GO(put_number(&text, "samples_per_s", (double)line->n_samples / step_s));
+    PRX_GO(put_number(&text, "tokens_per_s", (double)line->n_tokens / step_s));
+    PRX_GO(put_number(&text, "gflop_per_s", line->flops / step_s / 1e9));
+    PRX_GO(put_number(&text, "step_s", line->step_s));
+    PRX_GO(put_number(&text, "data_wait_s", line->data_wait_s));
+    PRX_GO(prx_str_printf(&text,
+                          ", \"null_captions\": %" PRId64
+                          ", \"skipped_steps\": %" PRId64
+                          ", \"replaced_samples\": %" PRId64 "}\n",
+                          line->n_null, line->n_skipped, line->n_replaced));
+    rc = prx_write_all(log->fd, log->path, text.bytes, text.n_bytes);
+out:
+    prx_str_release(&text);
+    return rc;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A loaded batch becomes a noised one on the device.
+ *
+ * Every sample draws from its own streams, so the same sample of the same epoch
+ * gets the same noise and timestep in any batch.
+ */
+#include <stdlib.h>
+
+#include "train/run/train_internal.h"
+
+/* A tensor in the tape's memory with the elements at @host. */
+static int put_tensor(struct prx_trainer *trainer, enum prx_dtype dtype, int n_dims,
+                      const int64_t *dims, const void *host, struct prx_tensor *out)
+{
+    struct prx_arena *arena = prx_tape_arena(trainer->tape);
+
+    PRX_TRY(prx_arena_tensor(arena, dtype, n_dims, dims, out));
+    return prx_tensor_set(trainer->be, out, host);
+}
+
+static void draw_noise(uint64_t seed, const struct prx_loader_batch *batch, size_t n,
+                       float *noise)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < batch->n_samples; i++) {
+        struct prx_rng rng;
+        prx_rng_init(&rng, seed, PRX_RNG_NOISE, batch->draws[i].epoch,
+                     batch->draws[i].sample);
+        prx_rng_normal(&rng, noise + (size_t)i * n, n);
+    }
+}
+
+static void draw_timesteps(uint64_t seed, const struct prx_timestep_config *config,
+                           const struct prx_loader_batch *batch, float *t)
+{
+    for (int64_t i = 0; i < batch->n_samples; i++) {
+        struct prx_rng rng;
+        prx_rng_init(&rng, seed, PRX_RNG_TIMESTEP, batch->draws[i].epoch,
+                     batch->draws[i].sample);
+        t[i] = prx_timestep_draw(config, &rng);
+    }
+}
+
+int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
+                    struct prx_batch *out)
+{
+    const struct prx_recipe *recipe = trainer->recipe;
+    uint64_t seed = (uint64_t)recipe->train.seed;
+    const int64_t latent_dims[] = {batch->n_samples, batch->channels, batch->height,
+                                   batch->width};
+    const int64_t text_dims[] = {batch->n_samples, batch->n_tokens, batch->text_width};
+    size_t n = (size_t)(batch->channels * batch->height * batch->width);
+    size_t n_batch = (size_t)batch->n_samples;
+    void *memory = NULL;
+
+    /* Both draws of all samples, behind one another, in the step's host memory. */
+    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
+                           (n + 1) * n_batch * sizeof(float), &memory));
+    float *noise = memory, *t = noise + n * n_batch;
+    draw_noise(seed, batch, n, noise);
+    draw_timesteps(seed, &recipe->objective.timestep, batch, t);
+
+    PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, batch->latent, &out->latent));
+    PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, noise, &out->noise));
+    PRX_TRY(put_tensor(trainer, PRX_F32, 1, latent_dims, t, &out->t));
+    PRX_TRY(put_tensor(trainer, PRX_F32, 3, text_dims, batch->text, &out->text));
+    return put_tensor(trainer, PRX_I32, 2, text_dims, batch->mask, &out->mask);
+}
+
+int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recipe,
+                     struct prx_backend *be)
+{
+    int rc = 0;
+
+    *trainer = (struct prx_trainer){.recipe = recipe, .be = be};
+    PRX_GO(prx_denoiser_new(be, &recipe->model.config, true, &trainer->denoiser));
+    PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
+    struct prx_param_store *params = prx_denoiser_params(trainer->denoiser);
+    PRX_GO(prx_adamw_new(params, &recipe->optim.adamw, &trainer->optim));
+    if (recipe->optim.ema_smoothing > 0)
+        PRX_GO(prx_ema_new(params, recipe->optim.ema_smoothing,
+                           recipe->optim.ema_interval_steps,
+                           recipe->optim.ema_start_step, &trainer->ema));
+    PRX_GO(prx_tape_new(be, &trainer->tape));
+    prx_tape_train(trainer->tape, true);
+out:
+    if (rc < 0)
+        prx_trainer_release(trainer);
+    return rc;
+}
+
+void prx_trainer_release(struct prx_trainer *trainer)
+{
+    prx_tape_free(trainer->tape);
+    prx_ema_free(trainer->ema);
+    prx_adamw_free(trainer->optim);
+    prx_denoiser_free(trainer->denoiser);
+    *trainer = (struct prx_trainer){0};
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A run from its first line to its last: set up, resume, step, log, save.
+ *
+ * The position of a run is its count of batches, k.  Everything else follows:
+ * batch k of the loader, the rate of step k, the draws of its samples.  So a
+ * checkpoint is weights, moments and k, and resuming is reading those.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libdata/log.h"
+#include "libdata/outfile.h"
+#include "train/run/train_internal.h"
+
+struct run {
+    const struct prx_run_opts *opts;
+    const struct prx_recipe *recipe;
+    struct prx_run_result *result;
+    int lock_fd;
+    struct prx_train_data data;
+    struct prx_loader_summary summary;
+    struct prx_backend *be;
+    struct prx_trainer trainer;
+    struct prx_train_position position;
+    int64_t saved_step; /* < 0: none yet */
+    struct prx_runlog log;
+    struct prx_runlog_line line; /* being gathered; n_steps of it */
+    int64_t n_line_steps;
+    struct prx_meter meter;
+};
+
+static bool is_stopped(const struct run *run)
+{
+    return run->opts->stop && *run->opts->stop;
+}
+
+/* --- checkpoints ---------------------------------------------------------------- */
+
+static struct prx_model_info model_info(const struct run *run)
+{
+    const struct prx_recipe *recipe = run->recipe;
+    const struct prx_train_data *data = &run->data;
+    int64_t n_cells = recipe->sample.size_px / data->vae->downsample;
+    struct prx_model_info info = {
+        .step = run->position.step,
+        .prediction = "flow_matching",
+        .shift = recipe->objective.timestep.shift,
+        .latent_height = n_cells > 0 ? n_cells : run->summary.height,
+        .latent_width = n_cells > 0 ? n_cells : run->summary.width,
+        .sample_steps = recipe->sample.steps,
+        .sample_guidance = recipe->sample.guidance,
+        .text_width = data->tower->width,
+        .text_tokens_max = data->tower->n_tokens_max,
+    };
+
+    snprintf(info.vae, sizeof(info.vae), "%s", recipe->data.vae);
+    snprintf(info.text, sizeof(info.text), "%s", recipe->data.text);
+    memcpy(info.vae_fingerprint, data->vae->fingerprint, sizeof(info.vae_fingerprint));
+    memcpy(info.text_fingerprint, data->tower->fingerprint,
+           sizeof(info.text_fingerprint));
+    return info;
+}
+
+static int save(struct run *run)
+{
+    const struct prx_model_info info = model_info(run);
+    const struct prx_train_state state = {
+        .optim = run->trainer.optim,
+        .ema = run->trainer.ema,
+        .position = run->position,
+    };
+    char *path = NULL;
+    int rc = 0;
+
+    PRX_GO(prx_checkpoint_path(run->opts->run_dir, run->position.step, &path));
+    PRX_GO(prx_checkpoint_write(path, run->trainer.denoiser, &info, &state));
+    PRX_GO(prx_checkpoint_prune(run->opts->run_dir, run->recipe->train.keep));
+    run->saved_step = run->position.step;
+    prx_log_info("saved %s", path);
+out:
+    free(path);
+    return rc;
+}
+
+/* A checkpoint continues only the order of samples that it was made in. */
+static int check_position(const struct run *run, const char *path,
+                          const struct prx_train_position *found)
+{
+    const struct prx_train_position *own = &run->position;
+
+    if (found->batch != own->batch)
+        return prx_err(PRX_EINVAL, "%s: made with train.batch %lld, not %lld", path,
+                       (long long)found->batch, (long long)own->batch);
+    if (found->seed != own->seed)
+        return prx_err(PRX_EINVAL, "%s: made with train.seed %llu, not %llu", path,
+                       (unsigned long long)found->seed, (unsigned long long)own->seed);
+    if (strcmp(found->samples, own->samples) != 0)
+        return prx_err(PRX_EINVAL, "%s: made from other samples than these", path);
+    return 0;
+}
+
+/* Go on from the newest whole checkpoint; without any, begin. */
+static int resume(struct run *run)
+{
+    struct prx_train_state state = {
+        .optim = run->trainer.optim,
+        .ema = run->trainer.ema,
+    };
+    char *path = NULL;
+    int rc = prx_checkpoint_newest(run->opts->run_dir, &path);
+
+    if (rc == PRX_ENOENT) {
+        prx_log_info("%s; beginning", prx_err_message());
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    PRX_GO(prx_checkpoint_resume(path, run->trainer.denoiser, &state));
+    PRX_GO(check_position(run, path, &state.position));
+    run->position = state.position;
+    run->saved_step = state.position.step;
+    rc = prx_loader_seek(run->data.loader, (uint64_t)state.position.step);
+    prx_log_warning("going on from %s", path);
+out:
+    free(path);
+    return rc;
+}
+
+/* --- the log -------------------------------------------------------------------- */
+
+static double batch_flops(const struct run *run, const struct prx_loader_batch *batch)
+{
+    const struct prx_denoiser_config *config = &run->recipe->model.config;
+    int64_t patch = config->patch_size;
+    int64_t n_image_tokens = batch->height / patch * (batch->width / patch);
+
+    return 3 * (double)batch->n_samples *
+           prx_denoiser_flops(config, n_image_tokens, batch->n_tokens);
+}
+
+static int64_t batch_tokens(const struct run *run, const struct prx_loader_batch *batch)
+{
+    int64_t patch = run->recipe->model.config.patch_size;
+
+    return batch->n_samples *
+           (batch->height / patch * (batch->width / patch) + batch->n_tokens);
+}
+
+static void show(struct run *run)
+{
+    const struct prx_runlog_line *line = &run->line;
+    double step_s = line->step_s > 0 ? line->step_s : 1e-9;
+    char note[160];
+
+    snprintf(note, sizeof(note),
+             "loss %.4f  %.1f samples/s  %.0f tokens/s  %.0f GFLOP/s  wait %.0f%%",
+             run->result->loss, (double)line->n_samples / step_s,
+             (double)line->n_tokens / step_s, line->flops / step_s / 1e9,
+             100 * line->data_wait_s / step_s);
+    prx_meter_tick(&run->meter, (uint64_t)run->position.step, 0, note);
+}
+
+/* Write the line being gathered, if any step is in it, and begin the next. */
+static int end_line(struct run *run)
+{
+    if (run->n_line_steps > 0)
+        PRX_TRY(prx_runlog_put(&run->log, &run->line));
+    run->line = (struct prx_runlog_line){0};
+    run->n_line_steps = 0;
+    return 0;
+}
+
+/* Add one step to the line being gathered; write it when it is whole. */
+static int log_step(struct run *run, const struct prx_loader_batch *batch,
+                    const struct prx_step_report *report, double wait_s, double step_s)
+{
+    struct prx_runlog_line *line = &run->line;
+    double share = 1 / (double)++run->n_line_steps;
+
+    line->step = run->position.step;
+    line->epoch = batch->draws[0].epoch;
+    line->report.loss += (report->loss - line->report.loss) * share;
+    line->report.grad_norm += (report->grad_norm - line->report.grad_norm) * share;
+    line->report.lr = report->lr;
+    line->n_samples += batch->n_samples;
+    line->n_tokens += batch_tokens(run, batch);
+    line->flops += batch_flops(run, batch);
+    line->step_s += step_s;
+    line->data_wait_s += wait_s;
+    line->n_null += batch->n_null;
+    line->n_replaced += batch->n_replaced;
+    line->n_skipped += report->is_skipped;
+    run->result->loss = line->report.loss;
+    run->result->elapsed_s += step_s;
+    show(run);
+    return run->n_line_steps < run->recipe->train.log_every ? 0 : end_line(run);
+}
+
+/* --- steps ---------------------------------------------------------------------- */
+
+static int count_skipped(struct run *run, const struct prx_step_report *report)
+{
+    int64_t n_max = run->recipe->train.nonfinite_max;
+
+    if (!report->is_skipped) {
+        run->position.n_nonfinite = 0;
+        return 0;
+    }
+    run->result->n_skipped++;
+    prx_log_warning("step %lld: loss %g, gradient norm %g; skipped",
+                    (long long)run->position.step, report->loss, report->grad_norm);
+    if (++run->position.n_nonfinite <= n_max)
+        return 0;
+    return prx_err(PRX_ENONFINITE, "no finite loss and gradient in %lld steps in a row",
+                   (long long)run->position.n_nonfinite);
+}
+
+static void count_replaced(struct run *run, const struct prx_loader_batch *batch)
+{
+    if (batch->n_replaced > 0 && run->result->n_replaced == 0)
+        prx_log_warning("a damaged sample is replaced by another: %s",
+                        batch->replaced_reason);
+    run->result->n_replaced += batch->n_replaced;
+}
+
+static int step(struct run *run)
+{
+    struct prx_loader_batch batch;
+    struct prx_step_report report = {0};
+    int64_t start_ns = prx_now_ns();
+
+    PRX_TRY(prx_loader_next(run->data.loader, &batch));
+    int64_t loaded_ns = prx_now_ns();
+    int64_t k = run->position.step + 1;
+    int rc = prx_train_step(&run->trainer, &batch, k, &report);
+    if (rc < 0)
+        return prx_err_frame(rc, "step %lld", (long long)k);
+
+    run->position.step = k;
+    count_replaced(run, &batch);
+    PRX_TRY(log_step(run, &batch, &report, (double)(loaded_ns - start_ns) / 1e9,
+                     (double)(prx_now_ns() - start_ns) / 1e9));
+    return count_skipped(run, &report);
+}
+
+static int train(struct run *run)
+{
+    int64_t every = run->recipe->train.checkpoint_every;
+
+    while (run->position.step < run->recipe->train.steps && !is_stopped(run)) {
+        PRX_TRY(step(run));
+        if (every > 0 && run->position.step % every == 0)
+            PRX_TRY(save(run));
+    }
+    PRX_TRY(end_line(run));
+    return run->saved_step == run->position.step ? 0 : save(run);
+}
+
+/* --- the whole ------------------------------------------------------------------ */
+
+/* Say which keys a resumed run has changed: it may, but is another run then. */
+static void compare_recipe(const struct run *run, const char *path)
+{
+    size_t n_rows;
+    const struct prx_conf_row *rows = prx_recipe_rows(&n_rows);
+    struct prx_str was = {0}, is = {0};
+    struct prx_recipe before;
+
+    if (prx_recipe_init(&before) < 0 || prx_recipe_read(&before, path) < 0) {
+        prx_log_warning("%s", prx_err_message());
+        n_rows = 0;
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        prx_str_reset(&was);
+        prx_str_reset(&is);
+        if (prx_conf_format_value(&rows[i], &before, &was) < 0 ||
+            prx_conf_format_value(&rows[i], run->recipe, &is) < 0)
+            break;
+        if (strcmp(was.bytes, is.bytes) != 0)
+            prx_log_warning("%s was %s, is %s", rows[i].key, was.bytes, is.bytes);
+    }
+    prx_recipe_release(&before);
+    prx_str_release(&was);
+    prx_str_release(&is);
+}
+
+static int put_recipe(const struct run *run)
+{
+    struct prx_str path = {0}, text = {0};
+    int rc = 0;
+
+    PRX_GO(prx_str_printf(&path, "%s/recipe.yaml", run->opts->run_dir));
+    if (run->opts->resume && access(path.bytes, R_OK) == 0)
+        compare_recipe(run, path.bytes);
+    PRX_GO(prx_recipe_format(run->recipe, &text));
+    rc = prx_file_put(path.bytes, text.bytes, text.n_bytes);
+out:
+    prx_str_release(&path);
+    prx_str_release(&text);
+    return rc;
+}
+
+static int open_all(struct run *run)
+{
+    const struct prx_run_opts *opts = run->opts;
+    const struct prx_recipe *recipe = run->recipe;
+
+    PRX_TRY(prx_train_data_init(&run->data, recipe));
+    PRX_TRY(prx_backend_open(opts->backend, opts->n_threads, &run->be));
+    PRX_TRY(prx_run_dir_open(opts->run_dir, opts->resume, opts->overwrite,
+                             &run->lock_fd));
+    PRX_TRY(put_recipe(run));
+    PRX_TRY(prx_train_data_open(&run->data, opts));
+    prx_loader_summary(run->data.loader, &run->summary);
+    run->result->n_samples = run->summary.n_samples;
+    run->result->n_rejected = run->summary.n_rejected;
+    run->position = (struct prx_train_position){
+        .batch = recipe->train.batch,
+        .seed = (uint64_t)recipe->train.seed,
+    };
+    memcpy(run->position.samples, run->summary.fingerprint,
+           sizeof(run->position.samples));
+    PRX_TRY(prx_trainer_init(&run->trainer, recipe, run->be));
+    if (opts->resume)
+        PRX_TRY(resume(run));
+    return prx_runlog_open(&run->log, opts->run_dir, run->position.step);
+}
+
+static void plot(const struct run *run)
+{
+    int rc = prx_plot_loss(run->opts->run_dir);
+
+    if (rc == PRX_ENOENT)
+        prx_log_warning("gnuplot is not there; the loss is not drawn");
+    else if (rc < 0)
+        prx_log_warning("%s", prx_err_message());
+}
+
+static void close_all(struct run *run)
+{
+    prx_runlog_close(&run->log);
+    prx_trainer_release(&run->trainer);
+    prx_train_data_release(&run->data);
+    prx_backend_close(run->be);
+    if (run->lock_fd >= 0)
+        close(run->lock_fd);
+}
+
+int prx_run(const struct prx_run_opts *opts, struct prx_run_result *result)
+{
+    struct run run = {
+        .opts = opts,
+        .recipe = opts->recipe,
+        .result = result,
+        .lock_fd = -1,
+        .saved_step = -1,
+        .log.fd = -1,
+    };
+    int rc;
+
+    *result = (struct prx_run_result){0};
+    rc = open_all(&run);
+    if (rc == 0) {
+        prx_meter_init(&run.meter, opts->progress, "train", "steps",
+                       (uint64_t)run.recipe->train.steps);
+        run.meter.n_before = (uint64_t)run.position.step;
+        rc = train(&run);
+        prx_meter_finish(&run.meter);
+        result->n_steps = run.position.step;
+    }
+    if (rc == 0)
+        plot(&run);
+    if (rc == 0 && is_stopped(&run) && run.position.step < run.recipe->train.steps)
+        rc = prx_err(PRX_ECANCELED, "stopped after step %lld; --resume goes on",
+                     (long long)run.position.step);
+    close_all(&run);
+    return rc;
+}
