@@ -11,6 +11,7 @@
 #include "libdata/outfile.h"
 #include "libdata/source.h"
 #include "tools/tool.h"
+#include "tools/tool_signal.h"
 
 #define N_FILE_BYTES_MAX ((uint64_t)64 << 20)
 
@@ -145,7 +146,7 @@ static int take_references(struct prompts *prompts, struct prx_source *source,
     int got;
 
     while ((got = prx_source_next(source, sample)) == 1) {
-        if (tool_signal)
+        if (tool_signal())
             return prx_err(PRX_ECANCELED, "interrupted");
         for (size_t i = 0; i < prompts->n && !sample->reject_reason; i++) {
             struct prompt *prompt = &prompts->list[i];

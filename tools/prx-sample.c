@@ -7,6 +7,7 @@
 
 #include "tools/sample_out.h"
 #include "tools/tool.h"
+#include "tools/tool_signal.h"
 
 #define SIDE_PX_MAX 65536
 
@@ -172,7 +173,7 @@ static int on_step(void *ctx, int64_t i_step)
 
     (void)i_step;
     prx_meter_tick(&sampling->meter, ++sampling->n_steps_done, 0, NULL);
-    return tool_signal != 0;
+    return tool_signal() != 0;
 }
 
 static int on_picture(void *ctx, const struct prx_generate_job *job,

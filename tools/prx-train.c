@@ -8,6 +8,7 @@
 
 #include "libdata/log.h"
 #include "tools/tool_report.h"
+#include "tools/tool_signal.h"
 #include "train/run.h"
 
 static const char *const backend_names[] = {"auto", "cpu", "ref"};
@@ -173,6 +174,12 @@ struct listing {
     struct prx_error error; /* of the report, which cannot stop the run */
 };
 
+static bool is_stopped(void *ctx)
+{
+    (void)ctx;
+    return tool_signal() != 0;
+}
+
 static void on_reject(void *ctx, const struct prx_sample *sample)
 {
     struct listing *listing = ctx;
@@ -226,7 +233,7 @@ static int train(const struct prx_recipe *recipe, const char **sources,
         .n_threads = (int)tool_common.n_threads,
         .progress = tool_common.quiet ? PRX_METER_NEVER
                                       : (enum prx_meter_when)tool_common.progress,
-        .stop = &tool_signal,
+        .is_stopped = is_stopped,
         .on_reject = on_reject,
         .ctx = &listing,
     };

@@ -2,10 +2,9 @@
 /*
  * The frame of every program: common options, signals, streams, exit status.
  *
- * SIGINT and SIGTERM only set tool_signal: the loops stop at the next sample and
- * nothing half-written gets a final name.  One more, a second later or after, ends
- * the program at once.  SIGPIPE is ignored, so a reader that has gone away is an
- * error like any other (PRX_EPIPE).
+ * After SIGINT or SIGTERM the loops stop at the next sample, and nothing
+ * half-written gets a final name.  SIGPIPE is ignored, so a reader that has gone
+ * away is an error like any other (PRX_EPIPE).
  */
 #include "tools/tool.h"
 
@@ -14,13 +13,14 @@
 #ifdef __GLIBC__
 # include <malloc.h>
 #endif
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "libdata/log.h"
 #include "libdata/simd.h"
+#include "tools/tool_signal.h"
 
 struct tool_common tool_common = {
     .max_errors = "0",
@@ -29,7 +29,6 @@ struct tool_common tool_common = {
     .dali_index = true,
     .sync = true,
 };
-volatile sig_atomic_t tool_signal;
 
 enum {
     N_REJECTS_SHOWN = 20,
@@ -237,35 +236,6 @@ static int resolve_split(const char **operands, size_t n_operands)
     return 0;
 }
 
-/* timeout(1) and some shells send a signal twice: what comes with the first one is
- * not the impatience of a user. */
-static void on_signal(int number)
-{
-    static atomic_llong first_ns;
-    long long now_ns = prx_now_ns(), before_ns = 0;
-
-    if (atomic_compare_exchange_strong(&first_ns, &before_ns, now_ns)) {
-        tool_signal = number;
-    } else if (now_ns - before_ns > 1000000000) {
-        signal(number, SIG_DFL);
-        raise(number);
-    }
-}
-
-/* A listing has nothing to finish: signals end it at once. */
-static void catch_signals(const struct tool *tool)
-{
-    static const int numbers[] = {SIGINT, SIGTERM};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct sigaction stop = {.sa_handler = on_signal};
-    struct sigaction before;
-
-    sigaction(SIGPIPE, &ignore, NULL);
-    for (size_t i = 0; i < N_ROWS(numbers) && !(tool->groups & TOOL_LISTING); i++)
-        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &stop, NULL);
-}
-
 /*
  * Samples are taken by one thread and given back by another, which glibc's arenas
  * for each thread turn into memory that grows with the number of threads.
@@ -301,14 +271,15 @@ static int close_standard_output(void)
 static int exit_status(const struct tool *tool, int rc)
 {
     int rc_close = close_standard_output();
+    int number = tool_signal();
 
     if (rc >= 0 && rc_close < 0)
         rc = rc_close;
     if (rc == PRX_EPIPE && (tool->groups & TOOL_LISTING))
         rc = 0;
-    if (tool_signal && (rc >= 0 || rc == PRX_ECANCELED)) {
-        prx_log_error("stopped by %s", tool_signal == SIGINT ? "SIGINT" : "SIGTERM");
-        return 128 + (int)tool_signal;
+    if (number && (rc >= 0 || rc == PRX_ECANCELED)) {
+        prx_log_error("stopped by %s", number == SIGINT ? "SIGINT" : "SIGTERM");
+        return 128 + number;
     }
     if (rc >= 0)
         return rc;
@@ -318,7 +289,7 @@ static int exit_status(const struct tool *tool, int rc)
         prx_log_error("%s%s", prx_err_message(), rc == TOOL_USAGE ? "; see -h" : "");
     if (rc == TOOL_USAGE)
         return 2;
-    return tool_signal ? 128 + (int)tool_signal : 1;
+    return number ? 128 + number : 1;
 }
 
 int tool_main(const struct tool *tool, int argc, char **argv)
@@ -330,7 +301,9 @@ int tool_main(const struct tool *tool, int argc, char **argv)
 
     share_memory();
     open_standard_streams();
-    catch_signals(tool);
+    signal(SIGPIPE, SIG_IGN);
+    if (!(tool->groups & TOOL_LISTING)) /* which has nothing to finish */
+        tool_catch_signals();
     prx_log_init(tool->name, PRX_LOG_WARNING);
     int rc = opt_parse(argc, argv, rows, n_rows, &operands, &n_operands);
     if (rc > 0) {

@@ -11,7 +11,6 @@
 #ifndef PRX_TOOLS_TOOL_H
 #define PRX_TOOLS_TOOL_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,9 +57,6 @@ struct tool_common {
     int64_t verbosity;
 };
 extern struct tool_common tool_common;
-
-/* Set by SIGINT, SIGTERM: the signal's number.  Loops look at it. */
-extern volatile sig_atomic_t tool_signal;
 
 int tool_main(const struct tool *tool, int argc, char **argv);
 

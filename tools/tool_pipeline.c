@@ -14,6 +14,7 @@
 
 #include "libdata/log.h"
 #include "tools/tool_report.h"
+#include "tools/tool_signal.h"
 
 struct report {
     struct tool_report base;
@@ -49,7 +50,7 @@ static int on_sample(void *ctx, const struct prx_counts *counts)
         snprintf(note, sizeof(note), "%" PRIu64 " rejected", report->base.n_rejected);
     prx_meter_tick(&report->meter, report->n_settled + counts->n_read,
                    counts->n_bytes_in, note[0] ? note : NULL);
-    return tool_signal != 0;
+    return tool_signal() != 0;
 }
 
 /* Everything that fixes the output, as text, for the sink to hash. */

@@ -5,6 +5,10 @@
  * Work is queued in order and may run later; prx_backend_sync() waits and
  * reports what failed meanwhile (PRX_EDEVICE).  copy_in returns when the host
  * memory may be reused, copy_out when it is filled.  One thread at a time.
+ *
+ * Block signals that have a handler before opening "cpu" (its threads inherit
+ * that), and take them in another thread: oneDNN's kernels move the stack pointer
+ * into the heap, where a signal frame destroys what lies beside it.
  */
 #ifndef PRX_TRAIN_BACKEND_H
 #define PRX_TRAIN_BACKEND_H

@@ -14,8 +14,6 @@
 #ifndef PRX_TRAIN_RUN_H
 #define PRX_TRAIN_RUN_H
 
-#include <signal.h>
-
 #include "libdata/loader.h"
 #include "libdata/progress.h"
 #include "train/checkpoint.h"
@@ -73,8 +71,10 @@ struct prx_run_opts {
     const char *backend;   /* prx_backend_open() name */
     int n_threads;         /* 0 = all processors */
     enum prx_meter_when progress;
-    const volatile sig_atomic_t *stop; /* set: finish the step, save, stop */
 
+    /* Asked after every step, and by another thread while a stream is read: finish
+     * the step, save, stop.  May be NULL. */
+    bool (*is_stopped)(void *ctx);
     void (*on_reject)(void *ctx, const struct prx_sample *sample); /* may be NULL */
     void *ctx;
 };
@@ -93,8 +93,8 @@ struct prx_run_result {
  * prx_run - train.
  *
  * @result: filled in as far as the run came, also after an error.
- * Errors: PRX_EEXIST (run_dir holds something; in use), PRX_ECANCELED (stop was
- *         set, and all is saved), PRX_ENONFINITE (too many skipped steps in a
+ * Errors: PRX_EEXIST (run_dir holds something; in use), PRX_ECANCELED (was
+ *         stopped, and all is saved), PRX_ENONFINITE (too many skipped steps in a
  *         row; the last checkpoint stays), and those of source, loader, backend.
  */
 PRX_MUST_USE int prx_run(const struct prx_run_opts *opts,

@@ -48,23 +48,25 @@ void prx_loader_slot_release(struct loader_slot *slot, size_t n_batch)
     *slot = (struct loader_slot){0};
 }
 
-/* Make room for @n elements of @n_element_bytes at *@array; contents are lost. */
+/*
+ * Make room for @n elements of @n_element_bytes in *@array, a pointer of whatever
+ * type, hence copied and not cast; contents are lost.
+ */
 static int reserve(void *array, size_t *cap, int64_t n, size_t n_element_bytes)
 {
-    void **at = array;
+    void *elements;
     size_t n_bytes;
 
     if ((size_t)n <= *cap)
         return 0;
     if (__builtin_mul_overflow((size_t)n, n_element_bytes, &n_bytes))
         return prx_err_nomem("a batch");
-    free(*at);
-    *cap = 0;
-    *at = malloc(n_bytes);
-    if (!*at)
-        return prx_err_nomem("a batch");
-    *cap = (size_t)n;
-    return 0;
+    memcpy(&elements, array, sizeof(elements));
+    free(elements);
+    elements = malloc(n_bytes);
+    memcpy(array, &elements, sizeof(elements));
+    *cap = elements ? (size_t)n : 0;
+    return elements ? 0 : prx_err_nomem("a batch");
 }
 
 static bool is_finite(const float *values, size_t n)

@@ -69,18 +69,19 @@ void prx_loader_part_name(const struct prx_loader_opts *opts, size_t i_part,
                  opts->captions[i_part - 1]);
 }
 
-/* Grow *@array to @n elements of @n_element_bytes. */
+/* Grow *@array, a pointer of whatever type, to @n elements of @n_element_bytes. */
 static int grow(void *array, size_t n, size_t n_element_bytes)
 {
-    void **at = array;
+    void *elements;
     size_t n_bytes;
 
     if (__builtin_mul_overflow(n, n_element_bytes, &n_bytes))
         return prx_err_nomem("the index of samples");
-    void *grown = realloc(*at, n_bytes);
-    if (!grown)
+    memcpy(&elements, array, sizeof(elements));
+    elements = realloc(elements, n_bytes);
+    if (!elements)
         return prx_err_nomem("the index of samples");
-    *at = grown;
+    memcpy(array, &elements, sizeof(elements));
     return 0;
 }
 

@@ -68,6 +68,12 @@ set -- --set train.steps=100000 --set train.checkpoint_every=0 tiny.yaml set.tar
 prx-train "$@" -o terminated 2> err &
 pid=$!
 wait_steps 3 terminated
+if [ -r "/proc/$pid/status" ]; then
+    # The frame of a handled signal would be written over the heap: see tool_signal.c.
+    blocked=$(cat "/proc/$pid/task"/*/status | grep -c '^SigBlk:.*[4567cdef]...$')
+    tasks=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+    is "all threads but one block the signals" "$blocked" $((tasks - 1))
+fi
 kill -TERM $pid
 wait $pid
 status=$?

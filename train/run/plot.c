@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,11 +120,21 @@ static int draw(const char *script, const char *svg)
     char name[] = "gnuplot";
     char *const argv[] = {name, (char *)script, NULL};
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none;
     int status = 0, failed;
     pid_t pid;
 
     if (posix_spawn_file_actions_init(&actions) != 0)
         return prx_err_nomem("a process");
+    if (posix_spawnattr_init(&attributes) != 0) {
+        posix_spawn_file_actions_destroy(&actions);
+        return prx_err_nomem("a process");
+    }
+    /* Signals that our threads block are no less gnuplot's. */
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     failed = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     if (failed == 0)
         failed = posix_spawn_file_actions_addopen(&actions, 1, svg,
@@ -132,7 +143,8 @@ static int draw(const char *script, const char *svg)
         failed = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY,
                                                   0);
     if (failed == 0)
-        failed = posix_spawnp(&pid, "gnuplot", &actions, NULL, argv, environ);
+        failed = posix_spawnp(&pid, "gnuplot", &actions, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (failed != 0) {
         errno = failed;

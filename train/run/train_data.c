@@ -90,6 +90,11 @@ struct listing {
     struct prx_meter meter;
 };
 
+static bool is_stopped(const struct prx_run_opts *opts)
+{
+    return opts->is_stopped && opts->is_stopped(opts->ctx);
+}
+
 static void on_reject(void *ctx, const struct prx_sample *sample)
 {
     const struct listing *listing = ctx;
@@ -103,7 +108,7 @@ static int on_sample(void *ctx, uint64_t n_samples)
     struct listing *listing = ctx;
 
     prx_meter_tick(&listing->meter, n_samples, 0, NULL);
-    return listing->opts->stop && *listing->opts->stop;
+    return is_stopped(listing->opts);
 }
 
 /*
@@ -112,7 +117,7 @@ static int on_sample(void *ctx, uint64_t n_samples)
  */
 struct watch {
     struct prx_source *source;
-    const volatile sig_atomic_t *stop;
+    const struct prx_run_opts *opts;
     atomic_bool is_over;
 };
 
@@ -122,7 +127,7 @@ static void *watch_stop(void *ctx)
     struct watch *watch = ctx;
 
     while (!atomic_load(&watch->is_over)) {
-        if (*watch->stop) {
+        if (is_stopped(watch->opts)) {
             prx_source_cancel(watch->source);
             break;
         }
@@ -131,15 +136,15 @@ static void *watch_stop(void *ctx)
     return NULL;
 }
 
-/* prx_loader_open(), given up when opts->stop is set. */
+/* prx_loader_open(), given up when the run is stopped. */
 static int open_watched(struct prx_train_data *data, const struct prx_run_opts *opts,
                         struct prx_source *source,
                         const struct prx_loader_opts *loader_opts)
 {
-    struct watch watch = {.source = source, .stop = opts->stop};
+    struct watch watch = {.source = source, .opts = opts};
     pthread_t thread;
     bool is_watched =
-        opts->stop && pthread_create(&thread, NULL, watch_stop, &watch) == 0;
+        opts->is_stopped && pthread_create(&thread, NULL, watch_stop, &watch) == 0;
     int rc = prx_loader_open(source, loader_opts, &data->loader);
 
     atomic_store(&watch.is_over, true);

@@ -35,7 +35,7 @@ struct run {
 
 static bool is_stopped(const struct run *run)
 {
-    return run->opts->stop && *run->opts->stop;
+    return run->opts->is_stopped && run->opts->is_stopped(run->opts->ctx);
 }
 
 /* --- checkpoints ---------------------------------------------------------------- */
