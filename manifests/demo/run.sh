@@ -28,12 +28,12 @@ echo "demo: shard | encode | train, on $(find "$here/photos" -name '*.jpg' | wc 
 
 echo "demo: sampling from captions of the training set"
 # One photograph in ten, by name, with its long caption as the prompt.
-find "$here/photos" -name '*.txt' | LC_ALL=C sort | awk 'NR % 10 == 3' | head -n 8 |
+find "$here/photos" -name '*.txt' | LC_ALL=C sort | awk 'NR % 10 == 3' |
     while read -r caption; do
         key=$(basename "$caption" .txt)
         printf '%s\t%s\n' "$key" "$(cat "$caption")"
     done > "$out/prompts.tsv"
-"$bin/prx-sample" -q "$out/run" --prompts "$out/prompts.tsv" -n 2 --steps 40 --guidance 2 \
+"$bin/prx-sample" -q "$out/run" --prompts "$out/prompts.tsv" -n 2 --steps 40 --guidance 1.5 \
     --seed 1 --reference "$here/photos" --overwrite --grid "$out/samples.png"
 
 echo "demo: done in $(($(date +%s) - start)) s"
