@@ -68,12 +68,16 @@ PRX_MUST_USE int prx_conf_init(const struct prx_conf_row *rows, size_t n_rows,
 /**
  * prx_conf_read - read @path over what is in @conf, its parents first.
  *
+ * A parent is named by "extends": a path relative to the file that has it, or,
+ * without a slash or a dot, a word that @find turns into a path to be freed; NULL
+ * for none such.
  * Errors: PRX_ENOENT, PRX_EIO, PRX_EINVAL (not YAML; an unknown, repeated or
  *         ill-typed key; a value out of bounds; parents that form a circle),
  *         PRX_ENOMEM.  @conf may then hold a part of the values.
  */
 PRX_MUST_USE int prx_conf_read(const struct prx_conf_row *rows, size_t n_rows,
-                               void *conf, const char *path);
+                               void *conf, const char *path,
+                               int (*find)(const char *word, char **out));
 
 /** prx_conf_set - apply "key=value", value in YAML. Errors: PRX_EINVAL, PRX_ENOMEM. */
 PRX_MUST_USE int prx_conf_set(const struct prx_conf_row *rows, size_t n_rows,

@@ -86,6 +86,8 @@ static int close_report(struct report *report, const struct prx_sink_totals *tot
     double elapsed_s = prx_meter_elapsed_s(&report->meter);
     uint64_t n_read = totals->n_samples + totals->n_rejected;
 
+    if (n_read == 0)
+        prx_log_warning("there are no samples in the source");
     if (report->base.n_rejected < totals->n_rejected)
         forget_rejects(&report->base, totals->n_rejected);
     json_t *stats = json_pack("{s:I, s:I, s:I}",

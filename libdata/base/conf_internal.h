@@ -20,6 +20,7 @@ struct conf_target {
     const struct prx_conf_row *rows;
     size_t n_rows;
     void *conf;
+    int (*find)(const char *word, char **out); /* of prx_conf_read(), or NULL */
 };
 
 /* What complaints begin with: "NAME:LINE: ", or "NAME: " for line 0. */

@@ -136,20 +136,24 @@ static int read_parent(const struct conf_target *target, const struct chain *sel
                        const struct conf_place *place, const yaml_node_t *value)
 {
     struct prx_str path = {0};
+    char *found = NULL;
     int rc = 0;
 
     if (value->type != YAML_SCALAR_NODE || value->data.scalar.length == 0)
         return prx_conf_err(place, "extends: expected the name of a file");
     const char *word = (const char *)value->data.scalar.value;
     const char *slash = strrchr(self->path, '/');
-    if (word[0] != '/' && slash)
+    if (target->find && !strpbrk(word, "/."))
+        PRX_GO(target->find(word, &found));
+    else if (word[0] != '/' && slash)
         PRX_GO(prx_str_add(&path, self->path, (size_t)(slash - self->path) + 1));
-    PRX_GO(prx_str_puts(&path, word));
+    PRX_GO(prx_str_puts(&path, found ? found : word));
     rc = read_file(target, path.bytes, self);
+out:
     /* Who is asked for a file that is not there wants to know by whom. */
     if (rc == PRX_ENOENT)
         rc = prx_err_frame(rc, "%s:%zu: extends", place->name, place->line);
-out:
+    free(found);
     prx_str_release(&path);
     return rc;
 }
@@ -223,9 +227,9 @@ out:
 }
 
 int prx_conf_read(const struct prx_conf_row *rows, size_t n_rows, void *conf,
-                  const char *path)
+                  const char *path, int (*find)(const char *word, char **out))
 {
-    const struct conf_target target = {rows, n_rows, conf};
+    const struct conf_target target = {rows, n_rows, conf, find};
 
     return read_file(&target, path, NULL);
 }
@@ -233,7 +237,7 @@ int prx_conf_read(const struct prx_conf_row *rows, size_t n_rows, void *conf,
 int prx_conf_set(const struct prx_conf_row *rows, size_t n_rows, void *conf,
                  const char *assignment)
 {
-    const struct conf_target target = {rows, n_rows, conf};
+    const struct conf_target target = {rows, n_rows, conf, NULL};
     const struct conf_place place = {.name = "--set"};
     const char *equals = strchr(assignment, '=');
     char key[CONF_KEY_BYTES];

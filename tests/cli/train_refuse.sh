@@ -26,6 +26,7 @@ refused() { # NAME STATUS REGEX COMMAND...
 
 printf 'extends: %s\ntrain:\n  stpes: 5\n' "$nano" > typo.yaml
 printf 'extends: loop.yaml\n' > loop.yaml
+printf 'extends: gibbon\n' > unknown.yaml
 mkdir empty
 : > empty.tar
 refused "no recipe" 2 'name a recipe' prx-train
@@ -41,6 +42,8 @@ refused "a recipe that extends itself" 1 'leads back to loop.yaml' \
     prx-train loop.yaml set.tar -o run
 refused "a recipe that is not there" 1 'no recipe nothing.yaml in' \
     prx-train nothing set.tar -o run
+refused "a parent that is not there" 1 'unknown.yaml:1: extends: no recipe gibbon.yaml in' \
+    prx-train unknown.yaml set.tar -o run
 refused "an encoder this build lacks" 1 "no VAE 'flux9'" \
     train set.tar -o run --set data.vae=flux9
 refused "a source that is not there" 1 'gone.tar: No such file' train gone.tar -o run

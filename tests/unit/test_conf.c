@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conf.h: values, parents, assignments, complaints with their line, formatting back. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "libdata/buf.h"
 #include "libdata/conf.h"
 #include "tests/lib/scratch.h"
 
@@ -57,7 +59,7 @@ static int read_text(struct conf *conf, const char *text)
     /* Messages begin with the path as it was given: make that a short one. */
     assert_non_null(getcwd(here, sizeof(here)));
     assert_int_equal(chdir(scratch.root), 0);
-    int rc = prx_conf_read(rows, N_ROWS, conf, "r.yaml");
+    int rc = prx_conf_read(rows, N_ROWS, conf, "r.yaml", NULL);
     assert_int_equal(chdir(here), 0);
     prx_scratch_close(&scratch);
     return rc;
@@ -197,6 +199,15 @@ static void test_long_key(void **state)
     prx_conf_release(rows, N_ROWS, &conf);
 }
 
+/* Of all words one is known, to a file that the test has made. */
+static char found_path[PATH_MAX];
+
+static int find_word(const char *word, char **out)
+{
+    assert_string_equal(word, "gibbon");
+    return prx_strdup(found_path, out);
+}
+
 static void test_extends(void **state)
 {
     struct prx_scratch scratch;
@@ -210,20 +221,27 @@ static void test_extends(void **state)
     const char *path = prx_scratch_puts(&scratch, "c.yaml",
                                         "extends: base/b.yaml\n"
                                         "data: {captions: {z: 3}}\n");
-    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path), 0);
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, NULL), 0);
     assert_int_equal(conf.steps, 2); /* the child's, wherever its extends stands */
     assert_true(conf.lr == 0.5);
     assert_int_equal(conf.captions.n, 1); /* replaced, not merged */
     assert_string_equal(conf.captions.names[0], "z");
 
+    /* A bare word is looked up. */
+    snprintf(found_path, sizeof(found_path), "%s",
+             prx_scratch_puts(&scratch, "far/gibbon.yaml", "train: {steps: 77}\n"));
+    path = prx_scratch_puts(&scratch, "word.yaml", "extends: gibbon\n");
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, find_word), 0);
+    assert_int_equal(conf.steps, 77);
+
     /* A circle of three, and a fault in a parent. */
     prx_scratch_puts(&scratch, "base/a.yaml", "extends: ../c.yaml\n");
     path = prx_scratch_path(&scratch, "c.yaml");
-    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path), PRX_EINVAL);
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, NULL), PRX_EINVAL);
     assert_non_null(strstr(prx_err_message(), "which leads back to"));
     prx_scratch_puts(&scratch, "base/a.yaml", "train:\n  stesp: 1\n");
     path = prx_scratch_path(&scratch, "c.yaml");
-    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path), PRX_EINVAL);
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, NULL), PRX_EINVAL);
     assert_non_null(
         strstr(prx_err_message(), "base/a.yaml:2: train.stesp: unknown key"));
 
@@ -236,9 +254,9 @@ static void test_extends(void **state)
     }
     prx_scratch_puts(&scratch, "n20.yaml", "train: {steps: 3}\n");
     path = prx_scratch_path(&scratch, "n0.yaml");
-    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path), PRX_EINVAL);
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, NULL), PRX_EINVAL);
     path = prx_scratch_path(&scratch, "n5.yaml");
-    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path), 0);
+    assert_int_equal(prx_conf_read(rows, N_ROWS, &conf, path, NULL), 0);
     assert_int_equal(conf.steps, 3);
     prx_conf_release(rows, N_ROWS, &conf);
     prx_scratch_close(&scratch);

@@ -163,7 +163,7 @@ void prx_recipe_release(struct prx_recipe *recipe)
 
 int prx_recipe_read(struct prx_recipe *recipe, const char *path)
 {
-    return prx_conf_read(rows, N_ROWS, recipe, path);
+    return prx_conf_read(rows, N_ROWS, recipe, path, prx_recipe_find);
 }
 
 int prx_recipe_set(struct prx_recipe *recipe, const char *assignment)
