@@ -56,7 +56,7 @@ static const struct tool tool = {
     },
     .rows = rows,
     .n_rows = sizeof(rows) / sizeof(rows[0]),
-    .groups = TOOL_JOBS | TOOL_REPORT,
+    .groups = TOOL_JOBS | TOOL_REPORT | TOOL_SAVES,
     .run = run,
 };
 
@@ -180,6 +180,12 @@ static bool is_stopped(void *ctx)
     return tool_signal() != 0;
 }
 
+static bool is_save_wanted(void *ctx)
+{
+    (void)ctx;
+    return tool_save_wanted();
+}
+
 static void on_reject(void *ctx, const struct prx_sample *sample)
 {
     struct listing *listing = ctx;
@@ -234,6 +240,7 @@ static int train(const struct prx_recipe *recipe, const char **sources,
         .progress = tool_common.quiet ? PRX_METER_NEVER
                                       : (enum prx_meter_when)tool_common.progress,
         .is_stopped = is_stopped,
+        .is_save_wanted = is_save_wanted,
         .on_reject = on_reject,
         .ctx = &listing,
     };

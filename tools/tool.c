@@ -303,7 +303,7 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     open_standard_streams();
     signal(SIGPIPE, SIG_IGN);
     if (!(tool->groups & TOOL_LISTING)) /* which has nothing to finish */
-        tool_catch_signals();
+        tool_catch_signals(tool->groups & TOOL_SAVES);
     prx_log_init(tool->name, PRX_LOG_WARNING);
     int rc = opt_parse(argc, argv, rows, n_rows, &operands, &n_operands);
     if (rc > 0) {

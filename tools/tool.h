@@ -36,6 +36,7 @@ enum {
     TOOL_SPLIT = 8,    /* --rank, --world */
     TOOL_SHARDS = 16,  /* --shard-bytes, --shard-samples, --no-dali-index, --no-sync */
     TOOL_LISTING = 32, /* no options: a reader that leaves early is not a failure */
+    TOOL_SAVES = 64,   /* no options: looks at tool_save_wanted() */
 };
 
 /* Values of the common options, set before run() is called. */

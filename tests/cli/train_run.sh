@@ -43,7 +43,7 @@ run prx-train -q -j1 tiny.yaml set.tar -o one
 is "one thread gives the bytes of many" \
     "$(digest one/ckpt-0000008)" "$(digest run/ckpt-0000008)"
 
-# Stopped by hand, by signal, by force: the end is the same.
+# Stopped by hand or by signal: the end is the same.
 run prx-train -q tiny.yaml set.tar -o parts --set train.steps=4
 run prx-train tiny.yaml set.tar -o parts --resume
 is "a run goes on" "$status" 0
@@ -82,20 +82,24 @@ stopped SIGTERM 143 terminated
 run timeout --preserve-status -s INT 4 prx-train "$@" -o interrupted
 stopped SIGINT 130 interrupted
 
-prx-train -q tiny.yaml set.tar -o killed --set train.checkpoint_every=1 \
-    --set train.steps=100000 &
+# SIGUSR1 saves and changes nothing else.
+prx-train "$@" -o saving 2> err &
 pid=$!
-wait_steps 5 killed
-kill -KILL $pid
-wait $pid 2> /dev/null
-steps=$(($(wc -l < killed/log.jsonl) + 3))
-run prx-train -q tiny.yaml set.tar -o killed --resume --set train.checkpoint_every=1 \
-    --set train.steps=$steps
-is "a killed run goes on" "$status" 0
-run prx-train -q tiny.yaml set.tar -o unkilled --set train.checkpoint_every=0 \
-    --set train.steps=$steps
-last=$(printf 'ckpt-%07d' "$steps")
-is "to the same end as one that lived" "$(digest "killed/$last")" "$(digest "unkilled/$last")"
-ok "and has cleaned up" no_leftovers killed
+wait_steps 3 saving
+kill -USR1 $pid
+for _ in $(seq 100); do
+    saved=$(find saving -name 'ckpt-*' | head -n 1)
+    [ -z "$saved" ] || break
+    sleep 0.1
+done
+is "SIGUSR1 saves a checkpoint" "${saved%-*}" saving/ckpt
+wait_steps $(($(wc -l < saving/log.jsonl) + 3)) saving
+kill -TERM $pid
+wait $pid
+is "and the run goes on" $? 143
+step=$(echo "${saved##*-}" | sed 's/^0*//')
+run prx-train -q "$@" --set "train.steps=$step" -o unsaved
+is "with the weights of a run that is not asked" \
+    "$(digest "saving/ckpt-${saved##*-}")" "$(digest "unsaved/ckpt-${saved##*-}")"
 
 all_passed

@@ -38,6 +38,16 @@ static bool is_stopped(const struct run *run)
     return run->opts->is_stopped && run->opts->is_stopped(run->opts->ctx);
 }
 
+static bool is_save_due(const struct run *run)
+{
+    const struct prx_run_opts *opts = run->opts;
+    int64_t every = run->recipe->train.checkpoint_every;
+    /* Always asked, so that a wish is not kept for later. */
+    bool is_wanted = opts->is_save_wanted && opts->is_save_wanted(opts->ctx);
+
+    return is_wanted || (every > 0 && run->position.step % every == 0);
+}
+
 /* --- checkpoints ---------------------------------------------------------------- */
 
 static struct prx_model_info model_info(const struct run *run)
@@ -249,11 +259,9 @@ static int step(struct run *run)
 
 static int train(struct run *run)
 {
-    int64_t every = run->recipe->train.checkpoint_every;
-
     while (run->position.step < run->recipe->train.steps && !is_stopped(run)) {
         PRX_TRY(step(run));
-        if (every > 0 && run->position.step % every == 0)
+        if (is_save_due(run))
             PRX_TRY(save(run));
     }
     PRX_TRY(end_line(run));
