@@ -75,7 +75,8 @@ struct prx_run_opts {
     /* Asked after every step, and by another thread while a stream is read: finish
      * the step, save, stop.  May be NULL. */
     bool (*is_stopped)(void *ctx);
-    bool (*is_save_wanted)(void *ctx);                             /* after every step: save, go on; may be NULL */
+    /* Asked after every step: save, go on.  May be NULL. */
+    bool (*is_save_wanted)(void *ctx);
     void (*on_reject)(void *ctx, const struct prx_sample *sample); /* may be NULL */
     void *ctx;
 };

@@ -36,48 +36,6 @@ static const struct prx_denoiser_config tiny = {
 
 /* --- counts -------------------------------------------------------------------- */
 
-static struct prx_denoiser_config preset(int64_t channels, int64_t patch,
-                                         int64_t hidden, int64_t depth, int64_t axis,
-                                         int64_t bottleneck)
-{
-    return (struct prx_denoiser_config){
-        .in_channels = channels,
-        .patch_size = patch,
-        .context_in_dim = 2304,
-        .hidden_size = hidden,
-        .mlp_ratio = 3.5,
-        .num_heads = 28,
-        .depth = depth,
-        .axes_dim = {axis, axis},
-        .theta = 10000.0,
-        .time_factor = 1000.0,
-        .time_max_period = 10000.0,
-        .bottleneck_size = bottleneck,
-    };
-}
-
-static void counts_of_presets(void **state)
-{
-    const struct {
-        const char *name;
-        struct prx_denoiser_config config;
-        int64_t want;
-    } rows[] = {
-        {"prx_base", preset(16, 2, 3584, 24, 64, 0), 6985046080},
-        {"prx_small", preset(16, 2, 1792, 16, 32, 0), 1170691648},
-        {"prx_dcae_small", preset(32, 1, 1792, 16, 32, 0), 1170576928},
-        {"prx_flux2", preset(32, 2, 1792, 16, 32, 0), 1170921088},
-        {"prx_jit_32_small", preset(3, 32, 1792, 16, 32, 256), 1177215744},
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        int64_t count = 0;
-        OK(prx_denoiser_count(&rows[i].config, &count));
-        if (count != rows[i].want)
-            fail_msg("%s has %lld parameters", rows[i].name, (long long)count);
-    }
-}
-
 static void count_is_what_is_allocated(void **state)
 {
     struct prx_backend *be = *state;
@@ -440,7 +398,6 @@ static int close_backend(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_of_presets),
         cmocka_unit_test(count_is_what_is_allocated),
         cmocka_unit_test(impossible_configs),
         cmocka_unit_test(names_of_both_forms),

@@ -51,6 +51,40 @@ static void test_table(void **state)
     prx_recipe_release(&recipe);
 }
 
+/* The networks of the family, by the names of their recipes. */
+static void test_networks(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t n_params;
+    } networks[] = {
+        {"baseline", 1170691648},
+        {"prx_small", 1170691648},
+        {"prx_base", 6985046080},
+        {"prx_dcae_small", 1170576928},
+        {"prx_flux2", 1170921088},
+        {"prx_jit_32_small", 1177215744},
+        {"nano", 5218816},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
+        struct prx_recipe recipe;
+        int64_t n_params = 0;
+        char *path = NULL;
+
+        assert_int_equal(prx_recipe_find(networks[i].name, &path), 0);
+        assert_int_equal(prx_recipe_init(&recipe), 0);
+        assert_int_equal(prx_recipe_read(&recipe, path), 0);
+        assert_int_equal(prx_recipe_resolve(&recipe), 0);
+        assert_int_equal(prx_denoiser_count(&recipe.model.config, &n_params), 0);
+        if (n_params != networks[i].n_params)
+            fail_msg("%s has %lld parameters", networks[i].name, (long long)n_params);
+        prx_recipe_release(&recipe);
+        free(path);
+    }
+}
+
 /* The baseline is the study's, number by number. */
 static void test_baseline(void **state)
 {
@@ -216,6 +250,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_networks),
         cmocka_unit_test(test_baseline),
         cmocka_unit_test(test_nano),
         cmocka_unit_test(test_refusals),
