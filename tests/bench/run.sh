@@ -82,8 +82,36 @@ for cmd in "$shard --no-sync -o $work/out/%06d.tar" \
     peak=$( (command -v /usr/bin/time > /dev/null && /usr/bin/time -f %M sh -c "exec $cmd" 2>&1 | tail -n 1) || echo "? (install time)")
     printf '%10s  %s\n' "$peak" "$(echo "$cmd" | sed "s#$bin/##; s#$work/##g; s#-j $jobs ##")"
 done
-if [ -x "$b/tests/bench/bench_ops" ]; then
-    echo "bench: training ops"
-    "$b/tests/bench/bench_ops"
-fi
+echo "bench: training ops"
+"$b/tests/bench/bench_ops" all "$jobs"
+
+# A step of ours and one of PyTorch, in turn; medians of the turns.
+has_torch=$("$python" -c 'import torch, diffusers; print(torch.__version__)' \
+    2> /dev/null || true)
+echo "bench: training steps, float32, $jobs threads${has_torch:+, PyTorch $has_torch}"
+[ -n "$has_torch" ] || echo "bench: no PyTorch in build/venv (make check-peers installs it)"
+for size in nano:30 mid:6 small2:3; do
+    steps=${size#*:}
+    size=${size%:*}
+    : > "$work/ours"
+    : > "$work/eager"
+    : > "$work/compiled"
+    for _ in 1 2 3; do
+        "$b/tests/bench/bench_step" "$size" "$steps" "$jobs" >> "$work/ours"
+        [ -n "$has_torch" ] || continue
+        "$python" tests/bench/torch_step.py "$size" "$steps" "$jobs" >> "$work/eager"
+        "$python" tests/bench/torch_step.py "$size" "$steps" "$jobs" compile \
+            >> "$work/compiled" 2> "$work/log" || echo "nan nan" >> "$work/compiled"
+    done
+    ours=$(cut -d' ' -f1 "$work/ours" | median)
+    printf '%-8s ours %8.1f ms %6.1f GFLOP/s %5.0f MiB' "$size" "$ours" \
+        "$(cut -d' ' -f2 "$work/ours" | median)" "$(cut -d' ' -f3 "$work/ours" | median)"
+    [ -z "$has_torch" ] || for form in eager compiled; do
+        theirs=$(cut -d' ' -f1 "$work/$form" | median)
+        printf '   %s %8.1f ms %5.0f MiB ratio %5.2f' "$form" "$theirs" \
+            "$(cut -d' ' -f2 "$work/$form" | median)" \
+            "$(echo "$theirs $ours" | awk '{ print $1 / $2 }')"
+    done
+    echo
+done
 rm -rf "$work/out"
