@@ -61,6 +61,7 @@ struct prx_recipe {
         int64_t checkpoint_every; /* steps; 0 = at the end only */
         int64_t keep;             /* checkpoints; 0 = all */
         int64_t log_every;        /* steps */
+        bool tensorboard;         /* write event files too */
         int64_t nonfinite_max;    /* steps in a row that may fail to be finite */
     } train;
     struct {

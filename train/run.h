@@ -4,6 +4,7 @@
  *
  *     RUN/recipe.yaml     the resolved recipe, written first
  *         log.jsonl       one object a step (or train.log_every), append-only
+ *         tensorboard/    the same numbers as events: train/tensorboard.h
  *         loss.svg        the loss curve, where gnuplot is there; loss.gnuplot draws it
  *         ckpt-NNNNNNN/   train/checkpoint.h
  *         spool/          the samples, where they came as a stream
@@ -19,6 +20,7 @@
 #include "train/checkpoint.h"
 #include "train/encoder.h"
 #include "train/recipe.h"
+#include "train/tensorboard.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -127,6 +129,12 @@ struct prx_runlog_line {
     int64_t n_null;
     int64_t n_replaced;
 };
+
+#define PRX_RUNLOG_N_SCALARS 8
+
+/* The numbers of @line, by their names in log.jsonl. */
+void prx_runlog_scalars(const struct prx_runlog_line *line,
+                        struct prx_scalar out[PRX_RUNLOG_N_SCALARS]);
 
 PRX_MUST_USE int prx_runlog_open(struct prx_runlog *log, const char *run_dir,
                                  int64_t last_step);

@@ -17,6 +17,10 @@ is "a run is done" "$status" 0
 says "the last line tells" err '^prx-train: steps=8 loss=[0-9.]+ samples=12 rejected=0 '
 is "the log has a line a step" "$(grep -c '"step"' run/log.jsonl)" 8
 says "with what a step was" run/log.jsonl '"step": 8, .*"loss": [0-9.]+, "grad_norm": [0-9.]+'
+boards() { # RUN
+    find "$1" -name 'events.out.tfevents.*' | grep -c .
+}
+is "TensorBoard has events" "$(boards run)" 1
 is "the newest checkpoints are kept" "$(cd run && echo ckpt-*)" "ckpt-0000006 ckpt-0000008"
 ok "nothing half-written is left" no_leftovers run
 is "a checkpoint has the layout of diffusers" \
@@ -39,9 +43,10 @@ run prx-train run/recipe.yaml set.tar -q -o again
 is "a run's recipe gives the run again" \
     "$(digest again/ckpt-0000008)" "$(digest run/ckpt-0000008)"
 is "and itself" "$(cat again/recipe.yaml)" "$(cat run/recipe.yaml)"
-run prx-train -q -j1 tiny.yaml set.tar -o one
+run prx-train -q -j1 tiny.yaml set.tar -o one --set train.tensorboard=false
 is "one thread gives the bytes of many" \
     "$(digest one/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+ok "TensorBoard's events can be left out" test ! -e one/tensorboard
 
 # Stopped by hand or by signal: the end is the same.
 run prx-train -q tiny.yaml set.tar -o parts --set train.steps=4
@@ -50,6 +55,7 @@ is "a run goes on" "$status" 0
 says "and says from where" err 'going on from parts/ckpt-0000004'
 says "and what has changed" err 'train.steps was 4, is 8'
 is "to the same end" "$(digest parts/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+is "with events of its own" "$(boards parts)" 2
 
 wait_steps() { # N RUN
     while [ ! -e "$2/log.jsonl" ] || [ "$(wc -l < "$2/log.jsonl")" -lt "$1" ]; do

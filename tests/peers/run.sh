@@ -26,7 +26,8 @@ install_packages() {
     venv=build/venv
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || return 1
     PEERS_PYTHON=$root/$venv/bin/python
-    "$venv/bin/pip" install -q numpy pillow webdataset safetensors torch diffusers
+    "$venv/bin/pip" install -q numpy pillow webdataset safetensors torch diffusers \
+        tensorboard
 }
 
 if [ -z "$PEERS_PYTHON" ]; then
@@ -42,6 +43,17 @@ fi
 # What is to be read: shards in three formats, encoded samples, a checkpoint.
 photos=$root/manifests/demo/photos
 golden=$root/$B/tests/prx-golden
+board=$root/$B/tests/unit/test_tensorboard
+
+# Steps 13 to 16 twice: the checkpoint behind them is lost, and they are taken again.
+make_resumed() {
+    set -- "$root/manifests/recipes/nano.yaml" encoded/index.json -o resumed \
+        --set train.batch=4 --set train.checkpoint_every=12
+    prx-train -q "$@" --set train.steps=16 &&
+        rm -r resumed/ckpt-0000016 &&
+        prx-train -q "$@" --set train.steps=20 --resume
+}
+
 make_data() {
     cd "$scratch" || return 1
     for format in png jpeg webp; do
@@ -53,9 +65,15 @@ make_data() {
         prx-train -q "$root/manifests/recipes/nano.yaml" encoded/index.json -o trained \
             --set train.steps=20 --set train.batch=4 --set optim.ema_smoothing=0 \
             --set sample.size_px=96 &&
+        make_resumed &&
+        "$board" board &&
         prx-sample -q trained -p "a red cup" --steps 2 -o sampled --grid sheet.png
 }
-if ! { [ -x "$golden" ] || make -s "$B/tests/prx-golden"; } || ! (make_data); then
+made() { # FILE
+    [ -x "$root/$1" ] || make -s "$1"
+}
+if ! made "$B/tests/prx-golden" || ! made "$B/tests/unit/test_tensorboard" ||
+    ! (make_data); then
     echo "FAIL peers: there is nothing to read"
     echo "0 passed, 1 failed"
     exit 1

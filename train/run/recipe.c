@@ -128,6 +128,8 @@ static const struct prx_conf_row rows[] = {
      "newest checkpoints to keep; 0 keeps all", NULL, 0, 1e9},
     {"train.log_every", PRX_CONF_INT, AT(train.log_every), "1",
      "steps a line of log.jsonl covers; its loss is their mean", NULL, 1, 1e9},
+    {"train.tensorboard", PRX_CONF_BOOL, AT(train.tensorboard), "true",
+     "write the numbers of log.jsonl for TensorBoard too", NULL, 0, 0},
     {"train.nonfinite_max", PRX_CONF_INT, AT(train.nonfinite_max), "10",
      "steps in a row that may be skipped for a loss or gradient that is not finite;"
      " one more ends the run", NULL, 0, 1e9},

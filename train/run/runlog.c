@@ -87,22 +87,35 @@ static int put_number(struct prx_str *out, const char *name, double value)
     return prx_str_printf(out, ", \"%s\": %.9g", name, value);
 }
 
-int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)
+void prx_runlog_scalars(const struct prx_runlog_line *line,
+                        struct prx_scalar out[PRX_RUNLOG_N_SCALARS])
 {
     double step_s = line->step_s > 0 ? line->step_s : 1e-9;
+    const struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS] = {
+        {"loss", line->report.loss},
+        {"grad_norm", line->report.grad_norm},
+        {"lr", line->report.lr},
+        {"samples_per_s", (double)line->n_samples / step_s},
+        {"tokens_per_s", (double)line->n_tokens / step_s},
+        {"gflop_per_s", line->flops / step_s / 1e9},
+        {"step_s", line->step_s},
+        {"data_wait_s", line->data_wait_s},
+    };
+
+    memcpy(out, scalars, sizeof(scalars));
+}
+
+int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)
+{
+    struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS];
     struct prx_str text = {0};
     int rc = 0;
 
     PRX_GO(prx_str_printf(&text, "{\"step\": %" PRId64 ", \"epoch\": %" PRId64,
                           line->step, line->epoch));
-    PRX_GO(put_number(&text, "loss", line->report.loss));
-    PRX_GO(put_number(&text, "grad_norm", line->report.grad_norm));
-    PRX_GO(put_number(&text, "lr", line->report.lr));
-    PRX_GO(put_number(&text, "samples_per_s", (double)line->n_samples / step_s));
-    PRX_GO(put_number(&text, "tokens_per_s", (double)line->n_tokens / step_s));
-    PRX_GO(put_number(&text, "gflop_per_s", line->flops / step_s / 1e9));
-    PRX_GO(put_number(&text, "step_s", line->step_s));
-    PRX_GO(put_number(&text, "data_wait_s", line->data_wait_s));
+    prx_runlog_scalars(line, scalars);
+    for (size_t i = 0; i < PRX_RUNLOG_N_SCALARS; i++)
+        PRX_GO(put_number(&text, scalars[i].tag, scalars[i].value));
     PRX_GO(prx_str_printf(&text,
                           ", \"null_captions\": %" PRId64
                           ", \"skipped_steps\": %" PRId64

@@ -28,7 +28,8 @@ struct run {
     struct prx_train_position position;
     int64_t saved_step; /* < 0: none yet */
     struct prx_runlog log;
-    struct prx_runlog_line line; /* being gathered; n_steps of it */
+    struct prx_tensorboard board; /* not open: not asked for */
+    struct prx_runlog_line line;  /* being gathered; n_steps of it */
     int64_t n_line_steps;
     struct prx_meter meter;
 };
@@ -177,8 +178,14 @@ static void show(struct run *run)
 /* Write the line being gathered, if any step is in it, and begin the next. */
 static int end_line(struct run *run)
 {
-    if (run->n_line_steps > 0)
+    struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS];
+
+    if (run->n_line_steps > 0) {
+        prx_runlog_scalars(&run->line, scalars);
         PRX_TRY(prx_runlog_put(&run->log, &run->line));
+        PRX_TRY(prx_tensorboard_scalars(&run->board, run->line.step, scalars,
+                                        PRX_RUNLOG_N_SCALARS));
+    }
     run->line = (struct prx_runlog_line){0};
     run->n_line_steps = 0;
     return 0;
@@ -335,7 +342,10 @@ static int open_all(struct run *run)
     PRX_TRY(prx_trainer_init(&run->trainer, recipe, run->be));
     if (opts->resume)
         PRX_TRY(resume(run));
-    return prx_runlog_open(&run->log, opts->run_dir, run->position.step);
+    PRX_TRY(prx_runlog_open(&run->log, opts->run_dir, run->position.step));
+    if (!recipe->train.tensorboard)
+        return 0;
+    return prx_tensorboard_open(&run->board, opts->run_dir, run->position.step);
 }
 
 static void plot(const struct run *run)
@@ -350,6 +360,7 @@ static void plot(const struct run *run)
 
 static void close_all(struct run *run)
 {
+    prx_tensorboard_close(&run->board);
     prx_runlog_close(&run->log);
     prx_trainer_release(&run->trainer);
     prx_train_data_release(&run->data);
@@ -367,6 +378,7 @@ int prx_run(const struct prx_run_opts *opts, struct prx_run_result *result)
         .lock_fd = -1,
         .saved_step = -1,
         .log.fd = -1,
+        .board.fd = -1,
     };
     int rc;
 
