@@ -22,6 +22,10 @@ extern "C" {
 enum prx_objective_kind { PRX_OBJECTIVE_FLOW };
 enum prx_optim_kind { PRX_OPTIM_ADAMW };
 enum prx_param_precision { PRX_PRECISION_F32 };
+enum prx_recompute_kind {
+    PRX_RECOMPUTE_NONE,
+    PRX_RECOMPUTE_BLOCKS,
+};
 
 struct prx_recipe {
     struct {
@@ -56,7 +60,9 @@ struct prx_recipe {
     } precision;
     struct {
         int64_t steps;
-        int64_t batch; /* samples */
+        int64_t batch;       /* samples */
+        int64_t micro_batch; /* samples; 0 = the batch */
+        int recompute;       /* enum prx_recompute_kind */
         int64_t seed;
         int64_t checkpoint_every; /* steps; 0 = at the end only */
         int64_t keep;             /* checkpoints; 0 = all */

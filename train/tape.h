@@ -58,12 +58,15 @@ struct prx_param *prx_param_store_find(const struct prx_param_store *store,
 PRX_MUST_USE int prx_param_store_zero_grad(struct prx_param_store *store);
 int64_t prx_param_store_count(const struct prx_param_store *store); /* elements */
 
+struct prx_space; /* private */
+
 /* A value on the tape. */
 struct prx_var {
     struct prx_tensor value;
     struct prx_tensor grad; /* of an input, after backward; data NULL where none came */
     bool needs_grad;
     /* Private. */
+    struct prx_space *space; /* whose memory this is */
     uint32_t blocks_read;    /* bit per column block that has a reader */
     uint32_t blocks_written; /* ... whose gradient is there */
     float loss_weight;       /* gradient of a loss: a number of the host */
@@ -88,6 +91,9 @@ bool prx_tape_fails(struct prx_tape *tape, int rc);
 struct prx_backend *prx_tape_backend(struct prx_tape *tape);
 struct prx_arena *prx_tape_arena(struct prx_tape *tape);
 
+/** prx_tape_peak_bytes - the most device memory values and gradients took so far. */
+size_t prx_tape_peak_bytes(const struct prx_tape *tape);
+
 /*
  * Forward only, a network can give back the memory of a part of itself: what was
  * computed since @mark is dropped, but for @kept, which moves into the memory of
@@ -97,6 +103,26 @@ struct prx_arena *prx_tape_arena(struct prx_tape *tape);
 struct prx_arena_mark prx_tape_mark(struct prx_tape *tape);
 struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mark,
                                 struct prx_var *kept, struct prx_var *into);
+
+/*
+ * A segment is a part of a network that can be run again, so that its values need
+ * not be kept from forward to backward (in PyTorch: activation checkpointing).
+ * Where recomputing is on, only the result of @run stays; backward runs @run a
+ * second time, now recording, and gives its memory back at once.  The gradients are
+ * those of a plain call, bit for bit.
+ *
+ * @run: the same layers on the same values both times.  It may read values from
+ *       before the segment; of its own it hands out but the result.
+ * @ctx: @n_ctx_bytes for @run, copied; what it points to lives until backward.
+ *
+ * Without recomputing, on a tape that does not train, and inside another segment,
+ * this is @run(@ctx).
+ */
+typedef struct prx_var *(*prx_segment_fn)(const void *ctx);
+
+void prx_tape_recompute(struct prx_tape *tape, bool recompute);
+struct prx_var *prx_tape_segment(struct prx_tape *tape, prx_segment_fn run,
+                                 const void *ctx, size_t n_ctx_bytes);
 
 /* Leaves.  An input may ask for its gradient (needs_grad). */
 struct prx_var *prx_tape_input(struct prx_tape *tape, const struct prx_tensor *value,

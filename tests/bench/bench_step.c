@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The time of a whole training step, forward to AdamW, at the sizes of bench_ops.
+ * The time of a whole training step, forward to AdamW, at the sizes of bench_ops, and
+ * of prx_small in as little memory as it can be trained in.
  *
  * bench_step SIZE STEPS [THREADS]: prints the median in milliseconds, the work rate
  * in GFLOP/s, and the process's peak memory in MiB.
@@ -16,7 +17,7 @@
 
 struct size {
     const char *name;
-    const char *sets[6]; /* of the recipe */
+    const char *sets[7]; /* of the recipe; the defaults are prx_small's */
     int64_t n_side, n_tokens;
 };
 
@@ -34,6 +35,10 @@ static const struct size sizes[] = {
     {"small2",
      {"model.hidden_size=1792", "model.depth=2", "model.num_heads=28",
       "model.context_in_dim=2304", "model.axes_dim=null", "train.batch=4"},
+     32,
+     256},
+    {"small",
+     {"train.batch=1", "train.micro_batch=1", "train.recompute=blocks"},
      32,
      256},
 };
@@ -104,7 +109,7 @@ static void bench(const struct size *size, int n_steps, int n_threads)
     if (!steps_s)
         must(prx_err_nomem("the times"));
     must(prx_recipe_init(&recipe));
-    for (size_t i = 0; i < sizeof(size->sets) / sizeof(size->sets[0]); i++)
+    for (size_t i = 0; size->sets[i]; i++)
         must(prx_recipe_set(&recipe, size->sets[i]));
     must(prx_recipe_resolve(&recipe));
     must(prx_backend_open("cpu", n_threads, &be));
@@ -147,6 +152,6 @@ int main(int argc, char **argv)
         bench(&sizes[i], n_steps, argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0);
         return 0;
     }
-    fprintf(stderr, "usage: bench_step nano|mid|small2 STEPS [THREADS]\n");
+    fprintf(stderr, "usage: bench_step nano|mid|small2|small STEPS [THREADS]\n");
     return 2;
 }

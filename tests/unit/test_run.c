@@ -243,6 +243,32 @@ static void test_resume_is_exact(void **state)
     free(want_losses);
 }
 
+/* In slices, and with blocks run twice: learns, resumes; recomputing costs no bit. */
+static void test_memory_is_saved(void **state)
+{
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    set(fixture, "train.micro_batch=3");
+    assert_int_equal(run(fixture, "whole", false, false, NULL, &result), 0);
+    set(fixture, "train.recompute=blocks");
+    set(fixture, "train.steps=5");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
+    set(fixture, "train.steps=12");
+    assert_int_equal(run(fixture, "run", true, false, NULL, &result), 0);
+    assert_int_equal(result.n_steps, 12);
+    char *want = list_checkpoint(fixture, "whole/ckpt-0000012");
+    char *got = list_checkpoint(fixture, "run/ckpt-0000012");
+    assert_string_equal(got, want);
+    free(want);
+    free(got);
+    want = read_losses(fixture, "whole/log.jsonl");
+    got = read_losses(fixture, "run/log.jsonl");
+    assert_string_equal(got, want);
+    free(want);
+    free(got);
+}
+
 /* A newest checkpoint that is damaged is passed over, and its steps taken again. */
 static void test_resume_past_damage(void **state)
 {
@@ -386,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ROW(test_learns),
         ROW(test_resume_is_exact),
+        ROW(test_memory_is_saved),
         ROW(test_resume_past_damage),
         ROW(test_stop),
         ROW(test_folder),

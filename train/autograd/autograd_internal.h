@@ -15,7 +15,7 @@
 
 typedef int (*prx_bwd_fn)(struct prx_tape *tape, const void *note);
 
-/* First member of every layer's note. */
+/* First member of every note. */
 struct prx_note {
     struct prx_note *prev;
     prx_bwd_fn bwd;
@@ -24,12 +24,20 @@ struct prx_note {
 
 struct prx_spare; /* gradient memory no longer needed */
 
+/* Memory of values, and of their gradients: both are given back together. */
+struct prx_space {
+    struct prx_arena *arena;
+    struct prx_spare *spares;
+};
+
 struct prx_tape {
     struct prx_backend *be;
-    struct prx_arena *arena;
+    struct prx_space whole;   /* until the tape is reset */
+    struct prx_space segment; /* until the end of a segment that runs twice */
+    struct prx_space *space;  /* the one of these that new values are made in */
     struct prx_note *last;
-    struct prx_spare *spares;
     bool train;
+    bool recompute;
     struct prx_error error; /* code 0: none */
 };
 
@@ -51,6 +59,12 @@ bool prx_tape_scratch(struct prx_tape *tape, int n_dims, const int64_t *dims,
  */
 void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
                     struct prx_var *out);
+
+/** prx_space_reset - forget what lives in @space; memory is kept for reuse. */
+PRX_MUST_USE int prx_space_reset(struct prx_space *space);
+
+/** prx_tape_walk - run the noted backward ops, last first, of all that was reached. */
+PRX_MUST_USE int prx_tape_walk(struct prx_tape *tape);
 
 /** prx_tape_reads_block - declare the reader of columns col .. col+width-1 of @x. */
 void prx_tape_reads_block(struct prx_tape *tape, struct prx_var *x, int64_t col,
@@ -86,11 +100,11 @@ PRX_MUST_USE int prx_grad_open_param(struct prx_tape *tape, struct prx_param *pa
                                      struct prx_grad *out);
 PRX_MUST_USE int prx_grad_close(struct prx_tape *tape, struct prx_grad *grad);
 
-/** prx_grad_pass - the gradient of @from is also that of @to; @from's is moved. */
+/** prx_grad_pass - the gradient of @from is also that of @to; it moves if it can. */
 PRX_MUST_USE int prx_grad_pass(struct prx_tape *tape, struct prx_var *from,
                                struct prx_var *to);
 
 /** prx_grad_drop - the gradient of @x has been used: its memory is spare. */
-PRX_MUST_USE int prx_grad_drop(struct prx_tape *tape, struct prx_var *x);
+PRX_MUST_USE int prx_grad_drop(struct prx_var *x);
 
 #endif

@@ -8,8 +8,8 @@ struct prx_var *prx_tape_constant(struct prx_tape *tape, enum prx_dtype dtype,
     struct prx_tensor value = {0};
 
     if (tape->error.code != 0 ||
-        prx_tape_fails(tape,
-                       prx_arena_tensor(tape->arena, dtype, n_dims, dims, &value)) ||
+        prx_tape_fails(tape, prx_arena_tensor(tape->space->arena, dtype, n_dims, dims,
+                                              &value)) ||
         prx_tape_fails(tape, prx_tensor_set(tape->be, &value, host)))
         return NULL;
     return prx_tape_input(tape, &value, false);

@@ -13,7 +13,9 @@ int prx_tape_new(struct prx_backend *be, struct prx_tape **out)
         return prx_err_nomem("a tape");
     tape->be = be;
     tape->train = true;
-    PRX_GO(prx_arena_new(be, &tape->arena));
+    tape->space = &tape->whole;
+    PRX_GO(prx_arena_new(be, &tape->whole.arena));
+    PRX_GO(prx_arena_new(be, &tape->segment.arena));
     *out = tape;
     tape = NULL;
 out:
@@ -25,16 +27,24 @@ void prx_tape_free(struct prx_tape *tape)
 {
     if (!tape)
         return;
-    prx_arena_free(tape->arena);
+    prx_arena_free(tape->whole.arena);
+    prx_arena_free(tape->segment.arena);
     free(tape);
+}
+
+int prx_space_reset(struct prx_space *space)
+{
+    space->spares = NULL;
+    return prx_arena_reset(space->arena);
 }
 
 int prx_tape_reset(struct prx_tape *tape)
 {
     tape->last = NULL;
-    tape->spares = NULL;
+    tape->space = &tape->whole;
     tape->error = (struct prx_error){0};
-    return prx_arena_reset(tape->arena);
+    PRX_TRY(prx_space_reset(&tape->segment));
+    return prx_space_reset(&tape->whole);
 }
 
 void prx_tape_train(struct prx_tape *tape, bool train)
@@ -49,7 +59,13 @@ struct prx_backend *prx_tape_backend(struct prx_tape *tape)
 
 struct prx_arena *prx_tape_arena(struct prx_tape *tape)
 {
-    return tape->arena;
+    return tape->space->arena;
+}
+
+size_t prx_tape_peak_bytes(const struct prx_tape *tape)
+{
+    return prx_arena_peak_bytes(tape->whole.arena) +
+           prx_arena_peak_bytes(tape->segment.arena);
 }
 
 bool prx_tape_fails(struct prx_tape *tape, int rc)
@@ -70,12 +86,13 @@ static struct prx_var *new_var(struct prx_tape *tape, const struct prx_tensor *v
                                bool needs_grad)
 {
     void *memory = NULL;
-    if (prx_tape_fails(tape,
-                       prx_arena_host(tape->arena, sizeof(struct prx_var), &memory)))
+    if (prx_tape_fails(tape, prx_arena_host(tape->space->arena, sizeof(struct prx_var),
+                                            &memory)))
         return NULL;
     struct prx_var *var = memory;
     var->value = *value;
     var->needs_grad = needs_grad && tape->train;
+    var->space = tape->space;
     return var;
 }
 
@@ -83,8 +100,8 @@ bool prx_tape_scratch(struct prx_tape *tape, int n_dims, const int64_t *dims,
                       struct prx_tensor *out)
 {
     return tape->error.code == 0 &&
-           !prx_tape_fails(tape,
-                           prx_arena_tensor(tape->arena, PRX_F32, n_dims, dims, out));
+           !prx_tape_fails(tape, prx_arena_tensor(tape->space->arena, PRX_F32, n_dims,
+                                                  dims, out));
 }
 
 struct prx_var *prx_tape_value(struct prx_tape *tape, int n_dims, const int64_t *dims,
@@ -122,7 +139,7 @@ void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
 {
     void *memory = NULL;
     if (!out->needs_grad ||
-        prx_tape_fails(tape, prx_arena_host(tape->arena, n_bytes, &memory)))
+        prx_tape_fails(tape, prx_arena_host(tape->space->arena, n_bytes, &memory)))
         return NULL;
     struct prx_note *note = memory;
     *note = (struct prx_note){.prev = tape->last, .bwd = bwd, .out = out};
@@ -132,7 +149,7 @@ void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
 
 struct prx_arena_mark prx_tape_mark(struct prx_tape *tape)
 {
-    return prx_arena_mark(tape->arena);
+    return prx_arena_mark(tape->space->arena);
 }
 
 struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mark,
@@ -144,7 +161,7 @@ struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mar
     if (prx_tape_fails(tape, tape->be->ops->axpby(tape->be, &into->value, 1.0f,
                                                   &kept->value, 0.0f)))
         return NULL;
-    prx_arena_rewind(tape->arena, mark);
+    prx_arena_rewind(tape->space->arena, mark);
     return into;
 }
 
@@ -153,12 +170,8 @@ static bool is_reached(const struct prx_var *var)
     return var->grad.data || var->loss_weight != 0.0f;
 }
 
-int prx_tape_backward(struct prx_tape *tape, struct prx_var *loss, float weight)
+int prx_tape_walk(struct prx_tape *tape)
 {
-    PRX_TRY(prx_tape_error(tape));
-    if (!loss || prx_tensor_count(&loss->value) != 1)
-        return prx_err(PRX_ESHAPE, "backward starts at a loss of one element");
-    loss->loss_weight = weight;
     for (; tape->last; tape->last = tape->last->prev) {
         struct prx_var *out = tape->last->out;
         if (!is_reached(out))
@@ -166,7 +179,16 @@ int prx_tape_backward(struct prx_tape *tape, struct prx_var *loss, float weight)
         if (out->blocks_written != out->blocks_read)
             return prx_err(PRX_EINVAL, "a column block that was read got no gradient");
         PRX_TRY(tape->last->bwd(tape, tape->last));
-        PRX_TRY(prx_grad_drop(tape, out));
+        PRX_TRY(prx_grad_drop(out));
     }
     return 0;
+}
+
+int prx_tape_backward(struct prx_tape *tape, struct prx_var *loss, float weight)
+{
+    PRX_TRY(prx_tape_error(tape));
+    if (!loss || prx_tensor_count(&loss->value) != 1)
+        return prx_err(PRX_ESHAPE, "backward starts at a loss of one element");
+    loss->loss_weight = weight;
+    return prx_tape_walk(tape);
 }

@@ -10,6 +10,9 @@
  * op has run.  Then its memory is spare for the next one of the same size; blocks
  * of a network repeat, so a walk over any depth takes little more memory than
  * over one block.
+ *
+ * A gradient lives in the space of its value, so that what a segment adds to the
+ * gradient of a value outside it outlives the segment.
  */
 #include "train/autograd/autograd_internal.h"
 
@@ -19,11 +22,11 @@ struct prx_spare {
     size_t n_bytes;
 };
 
-static int take_like(struct prx_tape *tape, const struct prx_tensor *value,
+static int take_like(struct prx_space *space, const struct prx_tensor *value,
                      struct prx_tensor *out)
 {
     size_t n_bytes = prx_tensor_bytes(value);
-    for (struct prx_spare **at = &tape->spares; *at; at = &(*at)->next) {
+    for (struct prx_spare **at = &space->spares; *at; at = &(*at)->next) {
         if ((*at)->n_bytes != n_bytes)
             continue;
         *out = *value;
@@ -31,22 +34,22 @@ static int take_like(struct prx_tape *tape, const struct prx_tensor *value,
         *at = (*at)->next;
         return 0;
     }
-    return prx_arena_tensor(tape->arena, PRX_F32, value->n_dims, value->dims, out);
+    return prx_arena_tensor(space->arena, PRX_F32, value->n_dims, value->dims, out);
 }
 
-static int give_back(struct prx_tape *tape, struct prx_tensor *grad)
+static int give_back(struct prx_space *space, struct prx_tensor *grad)
 {
     void *memory = NULL;
     if (!grad->data)
         return 0;
-    PRX_TRY(prx_arena_host(tape->arena, sizeof(struct prx_spare), &memory));
+    PRX_TRY(prx_arena_host(space->arena, sizeof(struct prx_spare), &memory));
     struct prx_spare *spare = memory;
     *spare = (struct prx_spare){
-        .next = tape->spares,
+        .next = space->spares,
         .data = grad->data,
         .n_bytes = prx_tensor_bytes(grad),
     };
-    tape->spares = spare;
+    space->spares = spare;
     grad->data = NULL;
     return 0;
 }
@@ -54,7 +57,7 @@ static int give_back(struct prx_tape *tape, struct prx_tensor *grad)
 static int open_aside(struct prx_tape *tape, const struct prx_tensor *value,
                       struct prx_tensor *sum, struct prx_grad *out)
 {
-    PRX_TRY(take_like(tape, value, &out->aside));
+    PRX_TRY(take_like(tape->space, value, &out->aside));
     out->to = &out->aside;
     out->sum = sum;
     return 0;
@@ -71,7 +74,7 @@ int prx_grad_open(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out
         return prx_err(PRX_EINVAL, "a value is read both whole and by column blocks");
     out->add = x->grad.data != NULL;
     out->to = &x->grad;
-    return out->add ? 0 : take_like(tape, &x->value, &x->grad);
+    return out->add ? 0 : take_like(x->space, &x->value, &x->grad);
 }
 
 int prx_grad_open_set(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out)
@@ -94,7 +97,7 @@ int prx_grad_close(struct prx_tape *tape, struct prx_grad *grad)
 {
     if (grad->sum)
         PRX_TRY(tape->be->ops->axpby(tape->be, grad->sum, 1.0f, &grad->aside, 1.0f));
-    return give_back(tape, &grad->aside);
+    return give_back(tape->space, &grad->aside);
 }
 
 static uint32_t block_bit(const struct prx_var *x, int64_t col, int64_t width)
@@ -131,7 +134,7 @@ int prx_grad_open_block(struct prx_tape *tape, struct prx_var *x, int64_t col,
     if (!x->needs_grad)
         return open_aside(tape, &x->value, NULL, out);
     if (!x->blocks_written) {
-        PRX_TRY(take_like(tape, &x->value, &x->grad));
+        PRX_TRY(take_like(x->space, &x->value, &x->grad));
         /* Columns that nobody reads have gradient zero. */
         if (x->grad.data && !has_all_readers(x, width))
             PRX_TRY(tape->be->zero(tape->be, x->grad.data, prx_tensor_bytes(&x->grad)));
@@ -147,7 +150,7 @@ int prx_grad_pass(struct prx_tape *tape, struct prx_var *from, struct prx_var *t
 
     if (!to->needs_grad)
         return 0;
-    if (!to->grad.data && !to->blocks_read) {
+    if (!to->grad.data && !to->blocks_read && from->space == to->space) {
         to->grad = from->grad;
         from->grad.data = NULL;
         return 0;
@@ -156,7 +159,7 @@ int prx_grad_pass(struct prx_tape *tape, struct prx_var *from, struct prx_var *t
     return tape->be->ops->axpby(tape->be, grad.to, 1.0f, &from->grad, grad.add);
 }
 
-int prx_grad_drop(struct prx_tape *tape, struct prx_var *x)
+int prx_grad_drop(struct prx_var *x)
 {
-    return give_back(tape, &x->grad);
+    return give_back(x->space, &x->grad);
 }

@@ -107,6 +107,20 @@ static struct prx_var *head(const struct prx_denoiser *denoiser,
     return prx_nn_linear(tape, h, trunk->final_linear.w, trunk->final_linear.b);
 }
 
+/* A block as a segment of the tape. */
+struct block_call {
+    const struct prx_denoiser *denoiser;
+    const struct prx_block *block;
+    struct prx_pass pass;
+    struct prx_var *h;
+};
+
+static struct prx_var *run_block(const void *ctx)
+{
+    const struct block_call *call = ctx;
+    return prx_denoiser_block(call->denoiser, call->block, &call->pass, call->h);
+}
+
 struct prx_var *prx_denoiser_forward(struct prx_denoiser *denoiser,
                                      struct prx_tape *tape, struct prx_var *x,
                                      const struct prx_tensor *t,
@@ -121,8 +135,8 @@ struct prx_var *prx_denoiser_forward(struct prx_denoiser *denoiser,
     struct prx_var *h = prx_denoiser_embed(denoiser, tape, x, t, text, mask, &pass);
     for (int64_t i = 0; i < config->depth; i++) {
         struct prx_arena_mark mark = prx_tape_mark(tape);
-        struct prx_var *next =
-            prx_denoiser_block(denoiser, &denoiser->blocks[i], &pass, h);
+        const struct block_call call = {denoiser, &denoiser->blocks[i], pass, h};
+        struct prx_var *next = prx_tape_segment(tape, run_block, &call, sizeof(call));
         h = prx_tape_rewind(tape, mark, next, h);
     }
     return prx_nn_unpatchify(tape, head(denoiser, &pass, h), config->in_channels,

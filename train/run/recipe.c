@@ -14,6 +14,7 @@ static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
 static const char *const optim_names[] = {"adamw", NULL};
 static const char *const decay_names[] = {"constant", "cosine", NULL};
 static const char *const precision_names[] = {"f32", NULL};
+static const char *const recompute_names[] = {"none", "blocks", NULL};
 
 /* Defaults are the study's baseline: PRX-1.2B at 256 pixels. */
 #define AT(member) offsetof(struct prx_recipe, member)
@@ -119,6 +120,12 @@ static const struct prx_conf_row rows[] = {
      "optimiser steps in all; a resumed run goes on up to this", NULL, 0, 1e12},
     {"train.batch", PRX_CONF_INT, AT(train.batch), "256",
      "samples a step", NULL, 1, 1e6},
+    {"train.micro_batch", PRX_CONF_INT, AT(train.micro_batch), "0",
+     "samples run at once; a step adds up the gradients of all its slices; 0 runs the"
+     " whole batch", NULL, 0, 1e6},
+    {"train.recompute", PRX_CONF_ENUM, AT(train.recompute), "none",
+     "what backward runs again, to save memory (activation checkpointing); blocks"
+     " keeps only the input of each transformer block", recompute_names, 0, 0},
     {"train.seed", PRX_CONF_INT, AT(train.seed), "42",
      "what every draw depends on: weights, order, noise, timesteps, captions",
      NULL, 0, 9e18},

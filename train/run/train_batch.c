@@ -84,6 +84,7 @@ int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recip
                            recipe->optim.ema_start_step, &trainer->ema));
     PRX_GO(prx_tape_new(be, &trainer->tape));
     prx_tape_train(trainer->tape, true);
+    prx_tape_recompute(trainer->tape, recipe->train.recompute == PRX_RECOMPUTE_BLOCKS);
 out:
     if (rc < 0)
         prx_trainer_release(trainer);
