@@ -8,6 +8,7 @@ prx-shard -q --size 64 --crop center photos -o - | prx-encode -q - -o set.tar
 cat > tiny.yaml << YAML
 extends: $ROOT/manifests/recipes/nano.yaml
 model: {hidden_size: 32, num_heads: 2, depth: 2, axes_dim: null}
+optim: {decay: constant} # a rate that does not know the last step
 train: {steps: 8, batch: 4, checkpoint_every: 3, keep: 2}
 sample: {size_px: 64}
 YAML
