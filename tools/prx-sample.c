@@ -34,7 +34,7 @@ static struct {
     .n_batch = 8,
 };
 
-static const char *const backend_names[] = {"auto", "cpu", "ref"};
+static const char *const backend_names[] = {"auto", "cpu", "ref", "fence"};
 static const enum prx_image_format formats[] = {PRX_IMAGE_PNG, PRX_IMAGE_JPEG,
                                                 PRX_IMAGE_WEBP};
 
@@ -62,7 +62,7 @@ static const struct opt_row rows[] = {
      "seed of the start noise", 0, 0x1p53},
     {0, "batch", OPT_INT, &cfg.n_batch, "N",
      "pictures made at once", 1, 4096},
-    {0, "backend", OPT_CHOICE, &cfg.backend, "auto|cpu|ref",
+    {0, "backend", OPT_CHOICE, &cfg.backend, "auto|cpu|ref|fence",
      "what computes; ref is slow and simple", 0, 0},
 
     {0, "Output", OPT_GROUP, NULL, NULL, NULL, 0, 0},

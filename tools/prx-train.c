@@ -11,7 +11,7 @@
 #include "tools/tool_signal.h"
 #include "train/run.h"
 
-static const char *const backend_names[] = {"auto", "cpu", "ref"};
+static const char *const backend_names[] = {"auto", "cpu", "ref", "fence"};
 
 static struct {
     struct opt_strings sets;
@@ -34,7 +34,7 @@ static const struct opt_row rows[] = {
      "change a key of the recipe; may be given several times", 0, 0},
     {0, "spool", OPT_STRING, &cfg.spool, "DIR",
      "keep samples that come as a stream in DIR; RUN/spool by default", 0, 0},
-    {0, "backend", OPT_CHOICE, &cfg.backend, "auto|cpu|ref",
+    {0, "backend", OPT_CHOICE, &cfg.backend, "auto|cpu|ref|fence",
      "what computes; ref is slow and simple", 0, 0},
     {'n', "dry-run", OPT_FLAG, &cfg.dry_run, NULL,
      "print the resolved recipe and what it costs, and train nothing", 0, 0},

@@ -22,7 +22,7 @@ extern "C" {
 struct prx_ops; /* train/ops.h */
 
 struct prx_backend {
-    const char *name; /* "cpu", "ref" */
+    const char *name; /* "cpu", "ref", "fence" */
     const struct prx_ops *ops;
     int n_threads;
     void *impl; /* private */
@@ -39,7 +39,11 @@ struct prx_backend {
 };
 
 /**
- * prx_backend_open - open backend @name: "cpu", "ref", or "auto" for the fastest.
+ * prx_backend_open - open backend @name: "cpu", "ref", "fence", or "auto" for the
+ * fastest.
+ *
+ * "fence" is for tests, and slow: the ops of "cpu", with its results, in memory that
+ * crashes whoever touches it outside an op or copy, as a device's would.
  *
  * @n_threads: 0 = all processors this process may use; "ref" uses one.
  * Errors: PRX_EINVAL (no such backend in this build), PRX_EDEVICE, PRX_ENOMEM.

@@ -15,6 +15,7 @@ static const struct {
 } backends[] = {
     {"cpu", prx_backend_cpu_open},
     {"ref", prx_backend_ref_open},
+    {"fence", prx_backend_fence_open},
 };
 
 #define N_BACKENDS (sizeof(backends) / sizeof(backends[0]))
