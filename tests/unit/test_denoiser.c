@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The denoiser: its parameters, its start values, its gradient, its memory. */
+#include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
 #include "train/denoiser.h"
 #include "train/objective.h"
@@ -379,22 +380,6 @@ static void wrong_inputs_are_refused(void **state)
     teardown(&fixture);
 }
 
-static int open_ref(void **state)
-{
-    return prx_backend_open("ref", 0, (struct prx_backend **)state);
-}
-
-static int open_cpu(void **state)
-{
-    return prx_backend_open("cpu", 2, (struct prx_backend **)state);
-}
-
-static int close_backend(void **state)
-{
-    prx_backend_close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +392,6 @@ int main(void)
         cmocka_unit_test(forward_only_memory_does_not_grow_with_depth),
         cmocka_unit_test(wrong_inputs_are_refused),
     };
-    return cmocka_run_group_tests_name("ref", tests, open_ref, close_backend) +
-           cmocka_run_group_tests_name("cpu", tests, open_cpu, close_backend);
+    return cmocka_run_group_tests_name("ref", tests, prx_open_ref, prx_close_backend) +
+           cmocka_run_group_tests_name("cpu", tests, prx_open_cpu, prx_close_backend);
 }

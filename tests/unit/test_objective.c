@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Timesteps, the flow objective and the sampler that integrates what it learnt. */
+#include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
 #include "train/objective.h"
 #include "train/sampler.h"
@@ -312,22 +313,6 @@ static void loss_of_a_constant_prediction(void **state)
     net_release(&net);
 }
 
-static int open_ref(void **state)
-{
-    return prx_backend_open("ref", 0, (struct prx_backend **)state);
-}
-
-static int open_cpu(void **state)
-{
-    return prx_backend_open("cpu", 2, (struct prx_backend **)state);
-}
-
-static int close_backend(void **state)
-{
-    prx_backend_close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +327,6 @@ int main(void)
         cmocka_unit_test(sampling_can_be_stopped),
         cmocka_unit_test(loss_of_a_constant_prediction),
     };
-    return cmocka_run_group_tests_name("ref", tests, open_ref, close_backend) +
-           cmocka_run_group_tests_name("cpu", tests, open_cpu, close_backend);
+    return cmocka_run_group_tests_name("ref", tests, prx_open_ref, prx_close_backend) +
+           cmocka_run_group_tests_name("cpu", tests, prx_open_cpu, prx_close_backend);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tape: gradients of values read many times, by blocks, or not at all. */
+#include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
 
 #include <math.h>
@@ -447,22 +448,6 @@ static void parameters_have_one_name_each(void **state)
     prx_param_store_release(&store);
 }
 
-static int open_ref(void **state)
-{
-    return prx_backend_open("ref", 0, (struct prx_backend **)state);
-}
-
-static int open_cpu(void **state)
-{
-    return prx_backend_open("cpu", 2, (struct prx_backend **)state);
-}
-
-static int close_backend(void **state)
-{
-    prx_backend_close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +462,6 @@ int main(void)
         cmocka_unit_test(gradients_of_any_depth_share_memory),
         cmocka_unit_test(parameters_have_one_name_each),
     };
-    return cmocka_run_group_tests_name("ref", tests, open_ref, close_backend) +
-           cmocka_run_group_tests_name("cpu", tests, open_cpu, close_backend);
+    return cmocka_run_group_tests_name("ref", tests, prx_open_ref, prx_close_backend) +
+           cmocka_run_group_tests_name("cpu", tests, prx_open_cpu, prx_close_backend);
 }

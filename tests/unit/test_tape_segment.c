@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Segments of the tape: what is run twice has the same gradient in less memory. */
+#include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
 
 #include <setjmp.h>
@@ -221,22 +222,6 @@ static void a_segment_may_fail_in_either_run(void **state)
     net_release(&net);
 }
 
-static int open_ref(void **state)
-{
-    return prx_backend_open("ref", 0, (struct prx_backend **)state);
-}
-
-static int open_cpu(void **state)
-{
-    return prx_backend_open("cpu", 2, (struct prx_backend **)state);
-}
-
-static int close_backend(void **state)
-{
-    prx_backend_close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +229,6 @@ int main(void)
         cmocka_unit_test(a_segment_keeps_its_result_only),
         cmocka_unit_test(a_segment_may_fail_in_either_run),
     };
-    return cmocka_run_group_tests_name("ref", tests, open_ref, close_backend) +
-           cmocka_run_group_tests_name("cpu", tests, open_cpu, close_backend);
+    return cmocka_run_group_tests_name("ref", tests, prx_open_ref, prx_close_backend) +
+           cmocka_run_group_tests_name("cpu", tests, prx_open_cpu, prx_close_backend);
 }
