@@ -59,6 +59,7 @@ PRX_MUST_USE int prx_param_store_zero_grad(struct prx_param_store *store);
 int64_t prx_param_store_count(const struct prx_param_store *store); /* elements */
 
 struct prx_space; /* private */
+struct prx_note;
 
 /* A value on the tape. */
 struct prx_var {
@@ -67,6 +68,8 @@ struct prx_var {
     bool needs_grad;
     /* Private. */
     struct prx_space *space; /* whose memory this is */
+    struct prx_note *note;   /* how its gradient runs on; NULL: it does not */
+    bool is_forgotten;       /* its memory was given back, and is taken when needed */
     uint32_t blocks_read;    /* bit per column block that has a reader */
     uint32_t blocks_written; /* ... whose gradient is there */
     float loss_weight;       /* gradient of a loss: a number of the host */
@@ -103,6 +106,16 @@ size_t prx_tape_peak_bytes(const struct prx_tape *tape);
 struct prx_arena_mark prx_tape_mark(struct prx_tape *tape);
 struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mark,
                                 struct prx_var *kept, struct prx_var *into);
+
+/*
+ * prx_tape_forget - give back the memory of @x, whose value forward reads no more.
+ *
+ * Where backward needs it, the op that made it runs again, with the same bits.  For
+ * results that cost little beside what reads them: of prx_nn_ln_modulate(),
+ * _gate_residual(), _head_norm_rope() and _gated_gelu().  Their operands are not
+ * forgotten before them.  On a tape that does not train this does nothing.
+ */
+void prx_tape_forget(struct prx_tape *tape, struct prx_var *x);
 
 /*
  * A segment is a part of a network that can be run again, so that its values need

@@ -19,10 +19,11 @@ typedef int (*prx_bwd_fn)(struct prx_tape *tape, const void *note);
 struct prx_note {
     struct prx_note *prev;
     prx_bwd_fn bwd;
+    prx_bwd_fn remake; /* computes out->value again; NULL: it cannot be forgotten */
     struct prx_var *out;
 };
 
-struct prx_spare; /* gradient memory no longer needed */
+struct prx_spare; /* memory no longer needed */
 
 /* Memory of values, and of their gradients: both are given back together. */
 struct prx_space {
@@ -60,8 +61,23 @@ bool prx_tape_scratch(struct prx_tape *tape, int n_dims, const int64_t *dims,
 void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
                     struct prx_var *out);
 
+/** prx_space_take - an uninitialised f32 tensor: spare memory of its size, or new. */
+PRX_MUST_USE int prx_space_take(struct prx_space *space, int n_dims,
+                                const int64_t *dims, struct prx_tensor *out);
+
+/** prx_space_give - @tensor's memory is spare; its shape stays. */
+PRX_MUST_USE int prx_space_give(struct prx_space *space, struct prx_tensor *tensor);
+
 /** prx_space_reset - forget what lives in @space; memory is kept for reuse. */
 PRX_MUST_USE int prx_space_reset(struct prx_space *space);
+
+/**
+ * prx_tape_remake - make @x's value again if it was forgotten.
+ *
+ * Backward ops, and forward ops that run again, call it for each operand whose value
+ * they read.
+ */
+PRX_MUST_USE int prx_tape_remake(struct prx_tape *tape, struct prx_var *x);
 
 /** prx_tape_walk - run the noted backward ops, last first, of all that was reached. */
 PRX_MUST_USE int prx_tape_walk(struct prx_tape *tape);

@@ -9,6 +9,7 @@ struct head_norm_rope_note {
     struct prx_param *scale;
     struct prx_tensor rope; /* data NULL: none */
     struct prx_tensor rrms;
+    float eps;
 };
 
 static int head_norm_rope_bwd(struct prx_tape *tape, const void *note)
@@ -18,6 +19,7 @@ static int head_norm_rope_bwd(struct prx_tape *tape, const void *note)
     struct prx_grad dx;
     struct prx_grad dscale;
 
+    PRX_TRY(prx_tape_remake(tape, n->x));
     PRX_TRY(prx_grad_open_block(tape, n->x, n->col, dy->dims[2], &dx));
     PRX_TRY(prx_grad_open_param(tape, n->scale, &dscale));
     PRX_TRY(tape->be->ops->head_norm_rope_bwd(tape->be, dx.to, dscale.to, dy,
@@ -25,6 +27,17 @@ static int head_norm_rope_bwd(struct prx_tape *tape, const void *note)
                                               &n->scale->value, &n->rope));
     PRX_TRY(prx_grad_close(tape, &dscale));
     return prx_grad_close(tape, &dx);
+}
+
+static int head_norm_rope_remake(struct prx_tape *tape, const void *note)
+{
+    const struct head_norm_rope_note *n = note;
+    struct prx_tensor rrms = n->rrms; /* written as it is */
+
+    PRX_TRY(prx_tape_remake(tape, n->x));
+    return tape->be->ops->head_norm_rope_fwd(tape->be, &n->note.out->value, &rrms,
+                                             &n->x->value, n->col, &n->scale->value,
+                                             &n->rope, n->eps);
 }
 
 struct prx_var *prx_nn_head_norm_rope(struct prx_tape *tape, struct prx_var *x,
@@ -53,6 +66,8 @@ struct prx_var *prx_nn_head_norm_rope(struct prx_tape *tape, struct prx_var *x,
         note->col = col;
         note->scale = scale;
         note->rrms = rrms;
+        note->eps = eps;
+        note->note.remake = head_norm_rope_remake;
         if (rope)
             note->rope = *rope;
     }
@@ -81,7 +96,11 @@ static int attention_bwd(struct prx_tape *tape, const void *note)
     const struct prx_var *o = n->note.out;
     int64_t width = o->value.dims[2];
     struct prx_grad dq, dk, dv, dkt, dvt;
+    struct prx_var *const operands[] = {n->q, n->k, n->v, n->kt, n->vt};
 
+    for (size_t i = 0; i < sizeof(operands) / sizeof(operands[0]); i++)
+        if (operands[i])
+            PRX_TRY(prx_tape_remake(tape, operands[i]));
     PRX_TRY(prx_grad_open_set(tape, n->q, &dq));
     PRX_TRY(prx_grad_open_set(tape, n->k, &dk));
     PRX_TRY(prx_grad_open_block(tape, n->v, n->col_v, width, &dv));

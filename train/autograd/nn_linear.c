@@ -19,6 +19,7 @@ static int linear_bwd(struct prx_tape *tape, const void *note)
     const struct linear_note *n = note;
     struct prx_grad dx = {0};
 
+    PRX_TRY(prx_tape_remake(tape, n->x));
     /* The one op that saves a product where dx is not wanted. */
     if (n->x->needs_grad)
         PRX_TRY(prx_grad_open(tape, n->x, &dx));

@@ -10,6 +10,7 @@ struct ln_modulate_note {
     struct prx_tensor rstd;
     int i_shift;
     int i_scale;
+    float eps;
 };
 
 static int64_t width_of(const struct prx_var *x)
@@ -25,6 +26,7 @@ static int ln_modulate_bwd(struct prx_tape *tape, const void *note)
     struct prx_grad dshift;
     struct prx_grad dscale;
 
+    PRX_TRY(prx_tape_remake(tape, n->x));
     PRX_TRY(prx_grad_open(tape, n->x, &dx));
     PRX_TRY(prx_grad_open_block(tape, n->mod, n->i_shift * width, width, &dshift));
     PRX_TRY(prx_grad_open_block(tape, n->mod, n->i_scale * width, width, &dscale));
@@ -34,6 +36,17 @@ static int ln_modulate_bwd(struct prx_tape *tape, const void *note)
     PRX_TRY(prx_grad_close(tape, &dscale));
     PRX_TRY(prx_grad_close(tape, &dshift));
     return prx_grad_close(tape, &dx);
+}
+
+static int ln_modulate_remake(struct prx_tape *tape, const void *note)
+{
+    const struct ln_modulate_note *n = note;
+    struct prx_tensor mean = n->mean, rstd = n->rstd; /* written as they are */
+
+    PRX_TRY(prx_tape_remake(tape, n->x));
+    return tape->be->ops->ln_modulate_fwd(tape->be, &n->note.out->value, &mean, &rstd,
+                                          &n->x->value, &n->mod->value, n->i_shift,
+                                          n->i_scale, n->eps);
 }
 
 struct prx_var *prx_nn_ln_modulate(struct prx_tape *tape, struct prx_var *x,
@@ -64,6 +77,8 @@ struct prx_var *prx_nn_ln_modulate(struct prx_tape *tape, struct prx_var *x,
         note->rstd = rstd;
         note->i_shift = i_shift;
         note->i_scale = i_scale;
+        note->eps = eps;
+        note->note.remake = ln_modulate_remake;
     }
     return y;
 }
@@ -83,6 +98,7 @@ static int gate_residual_bwd(struct prx_tape *tape, const void *note)
     struct prx_grad dx;
     struct prx_grad dgate;
 
+    PRX_TRY(prx_tape_remake(tape, n->x));
     PRX_TRY(prx_grad_open_set(tape, n->x, &dx));
     PRX_TRY(prx_grad_open_block(tape, n->mod, n->i_gate * width, width, &dgate));
     PRX_TRY(tape->be->ops->gate_residual_bwd(tape->be, dx.to, dgate.to,
@@ -91,6 +107,16 @@ static int gate_residual_bwd(struct prx_tape *tape, const void *note)
     PRX_TRY(prx_grad_close(tape, &dgate));
     PRX_TRY(prx_grad_close(tape, &dx));
     return prx_grad_pass(tape, n->note.out, n->h);
+}
+
+static int gate_residual_remake(struct prx_tape *tape, const void *note)
+{
+    const struct gate_residual_note *n = note;
+
+    PRX_TRY(prx_tape_remake(tape, n->h));
+    PRX_TRY(prx_tape_remake(tape, n->x));
+    return tape->be->ops->gate_residual_fwd(tape->be, &n->note.out->value, &n->h->value,
+                                            &n->x->value, &n->mod->value, n->i_gate);
 }
 
 struct prx_var *prx_nn_gate_residual(struct prx_tape *tape, struct prx_var *h,
@@ -112,6 +138,7 @@ struct prx_var *prx_nn_gate_residual(struct prx_tape *tape, struct prx_var *h,
         note->x = x;
         note->mod = mod;
         note->i_gate = i_gate;
+        note->note.remake = gate_residual_remake;
     }
     return y;
 }

@@ -9,10 +9,11 @@ struct pointwise_note {
 };
 
 static struct prx_var *noted(struct prx_tape *tape, struct prx_var *y, prx_bwd_fn bwd,
-                             struct prx_var *a, struct prx_var *b)
+                             prx_bwd_fn remake, struct prx_var *a, struct prx_var *b)
 {
     struct pointwise_note *note = prx_tape_note(tape, sizeof(*note), bwd, y);
     if (note) {
+        note->note.remake = remake;
         note->a = a;
         note->b = b;
     }
@@ -25,6 +26,7 @@ static int silu_bwd(struct prx_tape *tape, const void *note)
     struct prx_grad dx;
 
     PRX_TRY(prx_grad_open(tape, n->a, &dx));
+    PRX_TRY(prx_tape_remake(tape, n->a));
     PRX_TRY(tape->be->ops->silu_bwd(tape->be, dx.to, dx.add, &n->note.out->grad,
                                     &n->a->value));
     return prx_grad_close(tape, &dx);
@@ -36,7 +38,7 @@ struct prx_var *prx_nn_silu(struct prx_tape *tape, struct prx_var *x)
     if (!y ||
         prx_tape_fails(tape, tape->be->ops->silu_fwd(tape->be, &y->value, &x->value)))
         return NULL;
-    return noted(tape, y, silu_bwd, x, NULL);
+    return noted(tape, y, silu_bwd, NULL, x, NULL);
 }
 
 static int add_bwd(struct prx_tape *tape, const void *note)
@@ -58,7 +60,17 @@ struct prx_var *prx_nn_add(struct prx_tape *tape, struct prx_var *a, struct prx_
     if (!y || prx_tape_fails(
                   tape, tape->be->ops->add(tape->be, &y->value, &a->value, &b->value)))
         return NULL;
-    return noted(tape, y, add_bwd, a, b);
+    return noted(tape, y, add_bwd, NULL, a, b);
+}
+
+static int gated_gelu_remake(struct prx_tape *tape, const void *note)
+{
+    const struct pointwise_note *n = note;
+
+    PRX_TRY(prx_tape_remake(tape, n->a));
+    PRX_TRY(prx_tape_remake(tape, n->b));
+    return tape->be->ops->gated_gelu_fwd(tape->be, &n->note.out->value, &n->a->value,
+                                         &n->b->value);
 }
 
 static int gated_gelu_bwd(struct prx_tape *tape, const void *note)
@@ -67,6 +79,8 @@ static int gated_gelu_bwd(struct prx_tape *tape, const void *note)
     struct prx_grad dg;
     struct prx_grad du;
 
+    PRX_TRY(prx_tape_remake(tape, n->a));
+    PRX_TRY(prx_tape_remake(tape, n->b));
     PRX_TRY(prx_grad_open_set(tape, n->a, &dg));
     PRX_TRY(prx_grad_open_set(tape, n->b, &du));
     PRX_TRY(tape->be->ops->gated_gelu_bwd(tape->be, dg.to, du.to, &n->note.out->grad,
@@ -83,5 +97,5 @@ struct prx_var *prx_nn_gated_gelu(struct prx_tape *tape, struct prx_var *g,
     if (!y || prx_tape_fails(tape, tape->be->ops->gated_gelu_fwd(tape->be, &y->value,
                                                                  &g->value, &u->value)))
         return NULL;
-    return noted(tape, y, gated_gelu_bwd, g, u);
+    return noted(tape, y, gated_gelu_bwd, gated_gelu_remake, g, u);
 }

@@ -32,12 +32,6 @@ void prx_tape_free(struct prx_tape *tape)
     free(tape);
 }
 
-int prx_space_reset(struct prx_space *space)
-{
-    space->spares = NULL;
-    return prx_arena_reset(space->arena);
-}
-
 int prx_tape_reset(struct prx_tape *tape)
 {
     tape->last = NULL;
@@ -100,8 +94,7 @@ bool prx_tape_scratch(struct prx_tape *tape, int n_dims, const int64_t *dims,
                       struct prx_tensor *out)
 {
     return tape->error.code == 0 &&
-           !prx_tape_fails(tape, prx_arena_tensor(tape->space->arena, PRX_F32, n_dims,
-                                                  dims, out));
+           !prx_tape_fails(tape, prx_space_take(tape->space, n_dims, dims, out));
 }
 
 struct prx_var *prx_tape_value(struct prx_tape *tape, int n_dims, const int64_t *dims,
@@ -144,6 +137,7 @@ void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
     struct prx_note *note = memory;
     *note = (struct prx_note){.prev = tape->last, .bwd = bwd, .out = out};
     tape->last = note;
+    out->note = note;
     return note;
 }
 
@@ -180,6 +174,8 @@ int prx_tape_walk(struct prx_tape *tape)
             return prx_err(PRX_EINVAL, "a column block that was read got no gradient");
         PRX_TRY(tape->last->bwd(tape, tape->last));
         PRX_TRY(prx_grad_drop(out));
+        if (out->is_forgotten) /* what was made again has been read for the last time */
+            PRX_TRY(prx_space_give(out->space, &out->value));
     }
     return 0;
 }

@@ -9,55 +9,22 @@
  * A gradient is needed from the first write to the moment its producer's backward
  * op has run.  Then its memory is spare for the next one of the same size; blocks
  * of a network repeat, so a walk over any depth takes little more memory than
- * over one block.
+ * over one block (tape_space.c).
  *
  * A gradient lives in the space of its value, so that what a segment adds to the
  * gradient of a value outside it outlives the segment.
  */
 #include "train/autograd/autograd_internal.h"
 
-struct prx_spare {
-    struct prx_spare *next;
-    void *data;
-    size_t n_bytes;
-};
-
-static int take_like(struct prx_space *space, const struct prx_tensor *value,
-                     struct prx_tensor *out)
+static int take_grad(struct prx_var *x)
 {
-    size_t n_bytes = prx_tensor_bytes(value);
-    for (struct prx_spare **at = &space->spares; *at; at = &(*at)->next) {
-        if ((*at)->n_bytes != n_bytes)
-            continue;
-        *out = *value;
-        out->data = (*at)->data;
-        *at = (*at)->next;
-        return 0;
-    }
-    return prx_arena_tensor(space->arena, PRX_F32, value->n_dims, value->dims, out);
-}
-
-static int give_back(struct prx_space *space, struct prx_tensor *grad)
-{
-    void *memory = NULL;
-    if (!grad->data)
-        return 0;
-    PRX_TRY(prx_arena_host(space->arena, sizeof(struct prx_spare), &memory));
-    struct prx_spare *spare = memory;
-    *spare = (struct prx_spare){
-        .next = space->spares,
-        .data = grad->data,
-        .n_bytes = prx_tensor_bytes(grad),
-    };
-    space->spares = spare;
-    grad->data = NULL;
-    return 0;
+    return prx_space_take(x->space, x->value.n_dims, x->value.dims, &x->grad);
 }
 
 static int open_aside(struct prx_tape *tape, const struct prx_tensor *value,
                       struct prx_tensor *sum, struct prx_grad *out)
 {
-    PRX_TRY(take_like(tape->space, value, &out->aside));
+    PRX_TRY(prx_space_take(tape->space, value->n_dims, value->dims, &out->aside));
     out->to = &out->aside;
     out->sum = sum;
     return 0;
@@ -74,7 +41,7 @@ int prx_grad_open(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out
         return prx_err(PRX_EINVAL, "a value is read both whole and by column blocks");
     out->add = x->grad.data != NULL;
     out->to = &x->grad;
-    return out->add ? 0 : take_like(x->space, &x->value, &x->grad);
+    return out->add ? 0 : take_grad(x);
 }
 
 int prx_grad_open_set(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out)
@@ -97,7 +64,7 @@ int prx_grad_close(struct prx_tape *tape, struct prx_grad *grad)
 {
     if (grad->sum)
         PRX_TRY(tape->be->ops->axpby(tape->be, grad->sum, 1.0f, &grad->aside, 1.0f));
-    return give_back(tape->space, &grad->aside);
+    return prx_space_give(tape->space, &grad->aside);
 }
 
 static uint32_t block_bit(const struct prx_var *x, int64_t col, int64_t width)
@@ -134,7 +101,7 @@ int prx_grad_open_block(struct prx_tape *tape, struct prx_var *x, int64_t col,
     if (!x->needs_grad)
         return open_aside(tape, &x->value, NULL, out);
     if (!x->blocks_written) {
-        PRX_TRY(take_like(x->space, &x->value, &x->grad));
+        PRX_TRY(take_grad(x));
         /* Columns that nobody reads have gradient zero. */
         if (x->grad.data && !has_all_readers(x, width))
             PRX_TRY(tape->be->zero(tape->be, x->grad.data, prx_tensor_bytes(&x->grad)));
@@ -161,5 +128,5 @@ int prx_grad_pass(struct prx_tape *tape, struct prx_var *from, struct prx_var *t
 
 int prx_grad_drop(struct prx_var *x)
 {
-    return give_back(x->space, &x->grad);
+    return prx_space_give(x->space, &x->grad);
 }
