@@ -20,6 +20,25 @@ enum prx_resolution_mode {
     PRX_RESOLUTION_TOKEN,
 };
 
+/*
+ * Token routing: blocks start..end see some tokens of each sample only.  Behind them
+ * TREAD (Krause et al. 2025, arXiv:2501.04765) puts the others back as they were;
+ * SPRINT (Park et al. 2025, arXiv:2510.21986) puts a learnt token in their place and
+ * fuses the result, by a linear map, with what was before the route.
+ * Source: PRX prx/algorithm/tread.py, sprint.py.
+ */
+enum prx_route_kind {
+    PRX_ROUTE_NONE,
+    PRX_ROUTE_TREAD,
+    PRX_ROUTE_SPRINT,
+};
+
+struct prx_route {
+    enum prx_route_kind kind;
+    int64_t start, end; /* blocks, from 0, both routed */
+    bool detach;        /* no gradient around the route */
+};
+
 struct prx_denoiser_config {
     int64_t in_channels;    /* C */
     int64_t patch_size;     /* P */
@@ -34,6 +53,7 @@ struct prx_denoiser_config {
     double time_max_period;
     int64_t bottleneck_size; /* 0 = none */
     enum prx_resolution_mode resolution_mode;
+    struct prx_route route;
 };
 
 struct prx_denoiser; /* holds a prx_param_store and the config */
@@ -74,13 +94,16 @@ double prx_denoiser_flops(const struct prx_denoiser_config *config,
  * @x    [B, C, H, W], P divides H and W
  * @t    [B] timesteps in [0, 1]
  * @text [B, L, context_in_dim]  @mask [B, L] i32 (1 = token present) or NULL
- * Returns [B, C, H, W], or NULL (prx_tape_error()).
+ * @visible [B, NV] i32: tokens that the route's blocks see, by number, ascending; NULL
+ *          or data NULL: all of them (SPRINT then fuses all the same)
+ * The tensors live until backward.  Returns [B, C, H, W], or NULL (prx_tape_error()).
  */
 struct prx_var *prx_denoiser_forward(struct prx_denoiser *denoiser,
                                      struct prx_tape *tape, struct prx_var *x,
                                      const struct prx_tensor *t,
                                      const struct prx_tensor *text,
-                                     const struct prx_tensor *mask);
+                                     const struct prx_tensor *mask,
+                                     const struct prx_tensor *visible);
 
 /**
  * prx_param_name_from_prx - diffusers' name of a parameter that PRX calls @prx_name.

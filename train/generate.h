@@ -21,6 +21,7 @@ struct prx_generator {
     struct prx_backend *be; /* borrowed */
     struct prx_denoiser *denoiser;
     struct prx_model_info info;
+    enum prx_prediction prediction; /* as info says */
     struct prx_vae *vae;
     struct prx_text_tower *tower;
     float *null_states; /* [n_null_tokens, tower->width] of no prompt */

@@ -33,6 +33,12 @@ enum prx_prediction {
     PRX_PREDICT_X0,       /* "x_prediction_flow_matching" */
 };
 
+/** prx_prediction_name - the reference's word for it, as written in prx.json. */
+const char *prx_prediction_name(enum prx_prediction kind);
+
+/** prx_prediction_find - the kind that @name is. Errors: PRX_EINVAL. */
+PRX_MUST_USE int prx_prediction_find(const char *name, enum prx_prediction *out);
+
 /** prx_timestep_shift - s t / (1 + (s - 1) t). */
 double prx_timestep_shift(double t, double shift);
 
@@ -56,23 +62,43 @@ size_t prx_timestep_select(const struct prx_timestep_config *config, size_t n,
 
 struct prx_denoiser;
 
-/* What one step trains on; tensors of the backend. */
+/* PRX divides by no less than this where it turns x0 into a velocity. */
+#define PRX_X0_T_MIN 0.05f
+
+/* What one step trains on; tensors of the backend, which live until backward. */
 struct prx_batch {
-    struct prx_tensor latent; /* [B, C, H, W] x0 */
-    struct prx_tensor noise;  /* [B, C, H, W] */
-    struct prx_tensor t;      /* [B] */
-    struct prx_tensor text;   /* [B, L, context_in_dim], zero behind each caption */
-    struct prx_tensor mask;   /* [B, L] i32, or data NULL: all text is there */
+    struct prx_tensor latent;  /* [B, C, H, W] x0 */
+    struct prx_tensor noise;   /* [B, C, H, W] */
+    struct prx_tensor t;       /* [B] */
+    struct prx_tensor text;    /* [B, L, context_in_dim], zero behind each caption */
+    struct prx_tensor mask;    /* [B, L] i32, or data NULL: all text is there */
+    struct prx_tensor visible; /* [B, NV] i32 of prx_denoiser_forward(); data NULL */
+};
+
+/* What the loss was taken of, for auxiliary losses and reports. */
+struct prx_flow_terms {
+    struct prx_tensor noised;   /* x_t, [B, C, H, W] */
+    struct prx_var *output;     /* of the network */
+    struct prx_var *prediction; /* the velocity it means */
+    struct prx_tensor target;   /* the velocity it should be */
 };
 
 /**
- * prx_flow_loss - record mean (v_pred - (noise - x0))^2 on @tape.
+ * prx_flow_loss - record mean (prediction - target)^2 on @tape.
  *
- * @prediction: the velocity, or NULL to discard.  @per_sample: as prx_nn_mse().
+ *     x_t = (1 - t) x0 + t noise
+ *     velocity: prediction = output,            target = noise - x0
+ *     x0:       prediction = (x_t - output)/tc, target = (x_t - x0)/tc,
+ *               tc = max(t, 0.05)
+ *
+ * Source: the second form is JiT's, Li & He 2025, arXiv:2511.13720, as in PRX
+ * prx/pipeline/fm_pipeline.py.
+ *
+ * @terms, @per_sample (as of prx_nn_mse()): NULL to discard.
  */
 struct prx_var *prx_flow_loss(struct prx_tape *tape, struct prx_denoiser *denoiser,
-                              const struct prx_batch *batch,
-                              struct prx_var **prediction,
+                              enum prx_prediction kind, const struct prx_batch *batch,
+                              struct prx_flow_terms *terms,
                               struct prx_tensor *per_sample);
 
 #ifdef __cplusplus

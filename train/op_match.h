@@ -63,6 +63,31 @@ PRX_MUST_USE int prx_match_concat(struct prx_concat_dims *out, const char *op,
                                   const struct prx_tensor *a,
                                   const struct prx_tensor *x);
 
+/* y [B, M, X], x [1 or B, N, X], idx [B, M] i32. */
+struct prx_gather_dims {
+    int64_t B, N, M, X;
+    int64_t x_stride; /* floats from one sample's x to the next: 0 if shared */
+};
+PRX_MUST_USE int prx_match_gather(struct prx_gather_dims *out, const char *op,
+                                  const struct prx_tensor *y,
+                                  const struct prx_tensor *x,
+                                  const struct prx_tensor *idx);
+
+/* y [B, N, X], x [B, M, X], idx [B, M] i32, rest [B, N, X] or [X]. */
+struct prx_merge_dims {
+    int64_t B, N, M, X;
+    bool is_shared; /* rest is one row */
+};
+PRX_MUST_USE int prx_match_merge(struct prx_merge_dims *out, const char *op,
+                                 const struct prx_tensor *y,
+                                 const struct prx_tensor *x,
+                                 const struct prx_tensor *idx,
+                                 const struct prx_tensor *rest);
+
+/* The M numbers at @idx are in 0..N-1 (PRX_EINVAL); where memory is the host's. */
+PRX_MUST_USE int prx_match_indices(const char *op, const int32_t *idx, int64_t M,
+                                   int64_t N);
+
 /* x, y [B, N, D], mod [B, K], block i_block of D columns in it. */
 struct prx_modulate_dims {
     int64_t B, N, D, K;

@@ -110,6 +110,33 @@ struct prx_ops {
     int (*concat_tokens_bwd)(prx_be *be, prx_t *da, prx_t *dx, prx_ct *dy);
 
     /*
+     * gather_tokens_fwd - y[b, m] = x[b, idx[b, m]]: some tokens of each sample, for
+     * token routing (Krause et al. 2025, arXiv:2501.04765).
+     * @y [B, M, X]  @x [1 or B, N, X]: one sample's rows may serve all
+     * @idx [B, M] i32, each in 0..N-1 and distinct within a sample; a device does
+     * not check that
+     * bwd: dx[b, idx[b, m]] (+)= dy[b, m], honours @add; without it the other rows
+     * become 0.  @dx [B, N, X]
+     */
+    int (*gather_tokens_fwd)(prx_be *be, prx_t *y, prx_ct *x, prx_ct *idx);
+    int (*gather_tokens_bwd)(prx_be *be, prx_t *dx, bool add, prx_ct *dy, prx_ct *idx);
+
+    /*
+     * merge_tokens_fwd - the way back: y[b, idx[b, m]] = x[b, m], and the other rows
+     * are rest's.
+     * @y [B, N, X]  @x [B, M, X]  @idx as above
+     * @rest [B, N, X], row for row, or [X]: one row for all
+     */
+    int (*merge_tokens_fwd)(prx_be *be, prx_t *y, prx_ct *x, prx_ct *idx, prx_ct *rest);
+    /*
+     * @dx [B, M, X] takes its rows of dy.  @drest (+)= the other rows: of [B, N, X]
+     * it honours @add, and rows of idx add 0; [X] is a parameter, += their sum.
+     * Either may be NULL.
+     */
+    int (*merge_tokens_bwd)(prx_be *be, prx_t *dx, prx_t *drest, bool add, prx_ct *dy,
+                            prx_ct *idx);
+
+    /*
      * ln_modulate_fwd - layer norm without weights, then a shift and scale a sample
      * (Peebles & Xie 2023, arXiv:2212.09748, adaLN).
      *     y = (1 + scale_b) (x - mean_r) rstd_r + shift_b,
@@ -194,6 +221,18 @@ struct prx_ops {
                     prx_ct *t);
 
     /*
+     * x0_velocity_fwd - the velocity at x_t of a network that predicts x0 (Li & He
+     * 2025, arXiv:2511.13720).
+     *     v = (xt - x0) / max(t_b, t_min)
+     * @v, @xt, @x0 [B, ...]  @t [B]  @t_min > 0; v may alias xt or x0
+     */
+    int (*x0_velocity_fwd)(prx_be *be, prx_t *v, prx_ct *xt, prx_ct *x0, prx_ct *t,
+                           float t_min);
+    /* dx0 (+)= -dv / max(t_b, t_min). */
+    int (*x0_velocity_bwd)(prx_be *be, prx_t *dx0, bool add, prx_ct *dv, prx_ct *t,
+                           float t_min);
+
+    /*
      * mse_fwd - loss[0] = mean over elements of (p - target)^2, summed in float64.
      * per_sample [B], or NULL, receives each sample's mean.
      */
@@ -225,10 +264,13 @@ struct prx_ops {
 #define PRX_FOR_EACH_OP(X)                                                       \
     X(linear_fwd) X(linear_bwd) X(silu_fwd) X(silu_bwd) X(add) X(axpby)          \
     X(sinusoid) X(patchify) X(unpatchify) X(concat_tokens_fwd)                   \
-    X(concat_tokens_bwd) X(ln_modulate_fwd) X(ln_modulate_bwd)                   \
-    X(gate_residual_fwd) X(gate_residual_bwd) X(head_norm_rope_fwd)              \
-    X(head_norm_rope_bwd) X(attention_fwd) X(attention_bwd) X(gated_gelu_fwd)    \
-    X(gated_gelu_bwd) X(flow_mix) X(mse_fwd) X(mse_bwd) X(sumsq) X(adamw) X(lerp)
+    X(concat_tokens_bwd) X(gather_tokens_fwd) X(gather_tokens_bwd)               \
+    X(merge_tokens_fwd) X(merge_tokens_bwd) X(ln_modulate_fwd)                   \
+    X(ln_modulate_bwd) X(gate_residual_fwd) X(gate_residual_bwd)                 \
+    X(head_norm_rope_fwd) X(head_norm_rope_bwd) X(attention_fwd)                 \
+    X(attention_bwd) X(gated_gelu_fwd) X(gated_gelu_bwd) X(flow_mix)             \
+    X(x0_velocity_fwd) X(x0_velocity_bwd) X(mse_fwd) X(mse_bwd) X(sumsq)         \
+    X(adamw) X(lerp)
 /* clang-format on */
 
 /* Declare prx_PLACE_OP with the type of the slot it fills. */

@@ -43,7 +43,8 @@ struct prx_recipe {
         int64_t prefetch_batches;
     } data;
     struct {
-        int kind; /* enum prx_objective_kind */
+        int kind;       /* enum prx_objective_kind */
+        int prediction; /* enum prx_prediction */
         struct prx_timestep_config timestep;
     } objective;
     struct {

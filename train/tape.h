@@ -177,6 +177,18 @@ struct prx_var *prx_nn_unpatchify(struct prx_tape *tape, struct prx_var *y,
                                   int64_t patch);
 struct prx_var *prx_nn_concat_tokens(struct prx_tape *tape, struct prx_var *a,
                                      struct prx_var *x);
+
+/* Token routing; @idx [B, M] i32 lives until backward.  fill_tokens puts @x among
+ * copies of @token, to @n_tokens; concat_channels joins [.., X] and [.., X]. */
+struct prx_var *prx_nn_gather_tokens(struct prx_tape *tape, struct prx_var *x,
+                                     const struct prx_tensor *idx);
+struct prx_var *prx_nn_merge_tokens(struct prx_tape *tape, struct prx_var *x,
+                                    const struct prx_tensor *idx, struct prx_var *rest);
+struct prx_var *prx_nn_fill_tokens(struct prx_tape *tape, struct prx_var *x,
+                                   const struct prx_tensor *idx, int64_t n_tokens,
+                                   struct prx_param *token);
+struct prx_var *prx_nn_concat_channels(struct prx_tape *tape, struct prx_var *a,
+                                       struct prx_var *b);
 struct prx_var *prx_nn_ln_modulate(struct prx_tape *tape, struct prx_var *x,
                                    struct prx_var *mod, int i_shift, int i_scale,
                                    float eps);
@@ -193,6 +205,9 @@ struct prx_var *prx_nn_attention(struct prx_tape *tape, struct prx_var *q,
                                  const struct prx_tensor *mask, int64_t n_heads);
 struct prx_var *prx_nn_gated_gelu(struct prx_tape *tape, struct prx_var *g,
                                   struct prx_var *u);
+struct prx_var *prx_nn_x0_velocity(struct prx_tape *tape, struct prx_var *x0,
+                                   const struct prx_tensor *xt,
+                                   const struct prx_tensor *t, float t_min);
 struct prx_var *prx_nn_mse(struct prx_tape *tape, struct prx_var *p,
                            const struct prx_tensor *target,
                            struct prx_tensor *per_sample);

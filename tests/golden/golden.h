@@ -19,6 +19,7 @@
 #include "libdata/safetensors.h"
 #include "train/backend.h"
 #include "train/denoiser.h"
+#include "train/objective.h"
 
 struct golden_case {
     const char *dir;
@@ -131,7 +132,14 @@ PRX_MUST_USE int golden_param_name(const struct golden_case *golden,
 /** golden_splitmix - u(seed, i) of the generated weights, in [-1, 1). */
 double golden_splitmix(uint64_t seed, uint64_t i);
 
-/** golden_is_plain - whether config asks for nothing beyond plain flow matching. */
-bool golden_is_plain(const struct golden_case *golden);
+/** golden_is_todo - whether config asks for a loss that is not built. */
+bool golden_is_todo(const struct golden_case *golden);
+
+/** golden_prediction - config.prediction_type. */
+PRX_MUST_USE int golden_prediction(const struct golden_case *golden,
+                                   enum prx_prediction *out);
+
+/** golden_visible - in.visible_idx; absent where the case routes nothing. */
+PRX_MUST_USE int golden_visible(struct golden_case *golden, struct prx_tensor *out);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* denoiser_forward, denoiser_train, denoiser_train_seeded, rope_table. */
+/* denoiser_forward, denoiser_train and its relatives, jit_forward, rope_table. */
 #include "tests/golden/golden.h"
 
 #include "train/objective.h"
@@ -26,7 +26,7 @@ static int forward(struct golden_case *golden, struct prx_denoiser *denoiser,
     prx_tape_train(tape, false);
     struct prx_var *y =
         prx_denoiser_forward(denoiser, tape, prx_tape_input(tape, &latent, false), &t,
-                             &text, mask.data ? &mask : NULL);
+                             &text, mask.data ? &mask : NULL, NULL);
     PRX_TRY(prx_tape_error(tape));
     return golden_put_device(golden, &y->value, "out.prediction");
 }
@@ -37,8 +37,6 @@ static int run_forward(struct golden_case *golden)
     struct prx_tape *tape = NULL;
     int rc = 0;
 
-    if (golden_has(golden, "route"))
-        return GOLDEN_TODO;
     PRX_GO(golden_model(golden, false, &denoiser));
     PRX_GO(prx_tape_new(golden->be, &tape));
     rc = forward(golden, denoiser, tape);
@@ -48,23 +46,43 @@ out:
     return rc;
 }
 
-/* --- denoiser_train, denoiser_train_seeded ------------------------------------ */
+/* --- denoiser_train, denoiser_train_seeded, jit_, tread_, sprint_train ----------- */
+
+static int upload_batch(struct golden_case *golden, struct prx_batch *out)
+{
+    *out = (struct prx_batch){0};
+    PRX_TRY(golden_upload(golden, &out->latent, "in.latent"));
+    PRX_TRY(golden_upload(golden, &out->noise, "in.noise"));
+    PRX_TRY(golden_upload(golden, &out->t, "in.timestep"));
+    PRX_TRY(golden_upload(golden, &out->text, "in.text"));
+    PRX_TRY(golden_upload(golden, &out->mask, "in.text_mask"));
+    return golden_visible(golden, &out->visible);
+}
+
+/* The loss and what it was taken of; what of these a case expects is compared. */
+static int put_loss(struct golden_case *golden, struct prx_denoiser *denoiser,
+                    struct prx_tape *tape, struct prx_flow_terms *terms,
+                    struct prx_var **loss)
+{
+    enum prx_prediction kind = PRX_PREDICT_VELOCITY;
+    struct prx_batch batch;
+
+    PRX_TRY(golden_prediction(golden, &kind));
+    PRX_TRY(upload_batch(golden, &batch));
+    *loss = prx_flow_loss(tape, denoiser, kind, &batch, terms, NULL);
+    PRX_TRY(prx_tape_error(tape));
+    PRX_TRY(golden_put_device(golden, &(*loss)->value, "out.loss"));
+    PRX_TRY(golden_put_device(golden, &terms->target, "out.v_target"));
+    return golden_put_device(golden, &terms->prediction->value, "out.prediction");
+}
 
 static int train(struct golden_case *golden, struct prx_denoiser *denoiser,
                  struct prx_tape *tape)
 {
-    struct prx_batch batch;
-    struct prx_var *prediction = NULL;
+    struct prx_flow_terms terms;
+    struct prx_var *loss = NULL;
 
-    PRX_TRY(golden_upload(golden, &batch.latent, "in.latent"));
-    PRX_TRY(golden_upload(golden, &batch.noise, "in.noise"));
-    PRX_TRY(golden_upload(golden, &batch.t, "in.timestep"));
-    PRX_TRY(golden_upload(golden, &batch.text, "in.text"));
-    PRX_TRY(golden_upload(golden, &batch.mask, "in.text_mask"));
-    struct prx_var *loss = prx_flow_loss(tape, denoiser, &batch, &prediction, NULL);
-    PRX_TRY(prx_tape_error(tape));
-    PRX_TRY(golden_put_device(golden, &loss->value, "out.loss"));
-    PRX_TRY(golden_put_device(golden, &prediction->value, "out.prediction"));
+    PRX_TRY(put_loss(golden, denoiser, tape, &terms, &loss));
     PRX_TRY(prx_param_store_zero_grad(prx_denoiser_params(denoiser)));
     return prx_tape_backward(tape, loss, 1.0f);
 }
@@ -127,7 +145,7 @@ static int run_train(struct golden_case *golden)
     struct prx_tape *tape = NULL;
     int rc = 0;
 
-    if (!golden_is_plain(golden))
+    if (golden_is_todo(golden))
         return GOLDEN_TODO;
     PRX_GO(golden_model(golden, true, &denoiser));
     PRX_GO(prx_tape_new(golden->be, &tape));
@@ -136,6 +154,27 @@ static int run_train(struct golden_case *golden)
         PRX_GO(put_gradsums(golden, prx_denoiser_params(denoiser)));
     else
         PRX_GO(put_grads(golden, prx_denoiser_params(denoiser)));
+out:
+    prx_tape_free(tape);
+    prx_denoiser_free(denoiser);
+    return rc;
+}
+
+/* --- jit_forward ------------------------------------------------------------------ */
+
+static int run_jit_forward(struct golden_case *golden)
+{
+    struct prx_denoiser *denoiser = NULL;
+    struct prx_tape *tape = NULL;
+    struct prx_flow_terms terms;
+    struct prx_var *loss = NULL;
+    int rc = 0;
+
+    PRX_GO(golden_model(golden, false, &denoiser));
+    PRX_GO(prx_tape_new(golden->be, &tape));
+    PRX_GO(put_loss(golden, denoiser, tape, &terms, &loss));
+    PRX_GO(golden_put_device(golden, &terms.noised, "out.noised"));
+    rc = golden_put_device(golden, &terms.output->value, "out.x0_prediction");
 out:
     prx_tape_free(tape);
     prx_denoiser_free(denoiser);
@@ -298,6 +337,10 @@ const struct golden_op golden_denoiser_ops[] = {
     {"denoiser_forward", run_forward},
     {"denoiser_train", run_train},
     {"denoiser_train_seeded", run_train},
+    {"jit_train", run_train},
+    {"tread_train", run_train},
+    {"sprint_train", run_train},
+    {"jit_forward", run_jit_forward},
     {"rope_table", run_rope_table},
     {NULL, NULL},
 };

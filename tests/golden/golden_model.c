@@ -7,6 +7,28 @@
 
 #define NAME_BYTES 256
 
+/* Without a kind, weights of the fusion tell SPRINT from TREAD. */
+static int route_of(const struct golden_case *golden, struct prx_route *out)
+{
+    const char *kind = golden_text(golden, "route.kind");
+    bool has_fusion = prx_st_find(&golden->file, "w.sprint_fuse.weight") != NULL;
+    const json_t *config = json_object_get(golden->root, "config");
+    const json_t *detach = json_object_get(json_object_get(config, "route"), "detach");
+
+    *out = (struct prx_route){.kind = PRX_ROUTE_NONE};
+    if (!golden_has(golden, "route"))
+        return 0;
+    if (strcmp(kind, "sprint") == 0 || (!*kind && has_fusion))
+        out->kind = PRX_ROUTE_SPRINT;
+    else if (strcmp(kind, "tread") == 0 || !*kind)
+        out->kind = PRX_ROUTE_TREAD;
+    else
+        return prx_err(PRX_EINVAL, "route.kind %.40s", kind);
+    out->detach = json_is_true(detach);
+    PRX_TRY(golden_integer(golden, "route.start", &out->start));
+    return golden_integer(golden, "route.end", &out->end);
+}
+
 static int model_config(const struct golden_case *golden,
                         struct prx_denoiser_config *out)
 {
@@ -30,6 +52,7 @@ static int model_config(const struct golden_case *golden,
     PRX_TRY(golden_number(golden, "model.time_max_period", &out->time_max_period));
     if (golden_has(golden, "model.bottleneck_size"))
         PRX_TRY(golden_integer(golden, "model.bottleneck_size", &out->bottleneck_size));
+    PRX_TRY(route_of(golden, &out->route));
     if (strcmp(mode, "vec") == 0)
         out->resolution_mode = PRX_RESOLUTION_VEC;
     else if (strcmp(mode, "token") == 0)
@@ -147,9 +170,20 @@ out:
     return rc;
 }
 
-bool golden_is_plain(const struct golden_case *golden)
+bool golden_is_todo(const struct golden_case *golden)
 {
-    return strcmp(golden_text(golden, "prediction_type"), "flow_matching") == 0 &&
-           !golden_has(golden, "route") && !golden_has(golden, "repa") &&
-           !golden_has(golden, "contrastive_lambda");
+    return golden_has(golden, "repa") || golden_has(golden, "contrastive_lambda");
+}
+
+int golden_prediction(const struct golden_case *golden, enum prx_prediction *out)
+{
+    return prx_prediction_find(golden_text(golden, "prediction_type"), out);
+}
+
+int golden_visible(struct golden_case *golden, struct prx_tensor *out)
+{
+    *out = (struct prx_tensor){0};
+    if (!prx_st_find(&golden->file, "in.routed_idx"))
+        return 0;
+    return golden_upload(golden, out, "in.visible_idx");
 }

@@ -71,41 +71,53 @@ static int run_timestep_sample(struct golden_case *golden)
     return golden_put(golden, "out.t", PRX_ST_F32, 1, &n, t);
 }
 
+/* What guidance leads away from: no prompt, or the prompt and some of the tokens. */
+static int weaker_of(struct golden_case *golden, const struct prx_conditions *prompted,
+                     struct prx_tensor tensors[2], struct prx_conditions *out)
+{
+    *out = (struct prx_conditions){0};
+    if (strcmp(golden_text(golden, "guidance"), "tread_self") == 0) {
+        *out = *prompted;
+        out->visible = &tensors[0];
+        return golden_upload(golden, &tensors[0], "in.visible_idx");
+    }
+    PRX_TRY(golden_upload(golden, &tensors[0], "in.uncond_text"));
+    PRX_TRY(golden_upload(golden, &tensors[1], "in.uncond_text_mask"));
+    if (tensors[0].n_dims == 0)
+        return prx_err(PRX_ENOENT, "no tensor in.uncond_text");
+    out->text = &tensors[0];
+    if (tensors[1].data)
+        out->mask = &tensors[1];
+    return 0;
+}
+
 static int sample(struct golden_case *golden, struct prx_denoiser *denoiser,
                   const struct prx_sampler_opts *opts, bool is_guided)
 {
-    struct prx_tensor x, text, mask, uncond = {0}, uncond_mask = {0};
+    struct prx_conditions prompted = {0}, weaker;
+    struct prx_tensor x, text, mask, tensors[2] = {0};
 
     PRX_TRY(golden_upload(golden, &x, "in.noise"));
     PRX_TRY(golden_upload(golden, &text, "in.text"));
     PRX_TRY(golden_upload(golden, &mask, "in.text_mask"));
-    if (is_guided) {
-        PRX_TRY(golden_upload(golden, &uncond, "in.uncond_text"));
-        PRX_TRY(golden_upload(golden, &uncond_mask, "in.uncond_text_mask"));
-        if (uncond.n_dims == 0)
-            return prx_err(PRX_ENOENT, "no tensor in.uncond_text");
-    }
-    PRX_TRY(prx_sample_euler(denoiser, opts, &x, &text, mask.data ? &mask : NULL,
-                             is_guided ? &uncond : NULL,
-                             uncond_mask.data ? &uncond_mask : NULL, NULL, NULL));
+    prompted.text = &text;
+    if (mask.data)
+        prompted.mask = &mask;
+    if (is_guided)
+        PRX_TRY(weaker_of(golden, &prompted, tensors, &weaker));
+    PRX_TRY(prx_sample_euler(denoiser, opts, &x, &prompted, is_guided ? &weaker : NULL,
+                             NULL, NULL));
     return golden_put_device(golden, &x, "out.latent");
 }
 
 static int run_euler_sample(struct golden_case *golden)
 {
-    const char *guidance = golden_text(golden, "guidance");
-    const char *prediction = golden_text(golden, "prediction_type");
     struct prx_sampler_opts opts = {.guidance_scale = 1.0};
     struct prx_denoiser *denoiser = NULL;
-    bool is_guided = strcmp(guidance, "cfg") == 0;
+    bool is_guided = strcmp(golden_text(golden, "guidance"), "none") != 0;
     int rc = 0;
 
-    if (golden_has(golden, "route") || (!is_guided && strcmp(guidance, "none") != 0))
-        return GOLDEN_TODO;
-    if (strcmp(prediction, "x_prediction_flow_matching") == 0)
-        opts.prediction = PRX_PREDICT_X0;
-    else if (strcmp(prediction, "flow_matching") != 0)
-        return GOLDEN_TODO;
+    PRX_GO(golden_prediction(golden, &opts.prediction));
     PRX_GO(golden_integer(golden, "steps", &opts.n_steps));
     PRX_GO(golden_number(golden, "shift", &opts.shift));
     if (is_guided)

@@ -86,6 +86,33 @@ static void test_flow_mix(void **state)
     }
 }
 
+static void test_x0_velocity(void **state)
+{
+    static const int64_t samples[][2] = {{0, 5}, {3, 0}, {1, 1}, {3, 37}, {5, 640}};
+    (void)state;
+    for (size_t k = 0; k < 5; k++) {
+        struct optest t;
+        optest_open(&t);
+        int64_t B = samples[k][0], n = samples[k][1];
+        struct operand *x0 = optest_operand(&t, B, n, -1, -1);
+        struct operand *xt = optest_operand(&t, B, n, -1, -1);
+        struct operand *v = optest_operand(&t, B, n, -1, -1);
+        struct operand *at = optest_operand(&t, B, -1, -1, -1);
+        /* Timesteps on both sides of the clamp. */
+        optest_scale(at, 0.1f, 0.05f);
+        RUN_ALL(t, x0_velocity_fwd, OP(v), OP(xt), OP(x0), OP(at), 0.05f);
+        optest_check(&t, "x0_velocity_fwd", v, 2);
+        RUN_ALL(t, x0_velocity_bwd, OP(x0), false, OP(xt), OP(at), 0.05f);
+        optest_check(&t, "x0_velocity_bwd", x0, 2);
+        RUN_ALL(t, x0_velocity_bwd, OP(x0), true, OP(xt), OP(at), 0.05f);
+        optest_check_sum(&t, "x0_velocity_bwd adding", x0, 2, 100.0);
+        /* In place of x0, as sampling does. */
+        RUN_ALL(t, x0_velocity_fwd, OP(x0), OP(xt), OP(x0), OP(at), 0.05f);
+        optest_check_sum(&t, "x0_velocity_fwd in place", x0, 4, 2000.0);
+        optest_close(&t);
+    }
+}
+
 /* silu(x) for every exponent of x, both signs: never NaN, never far from the truth. */
 static void test_range(void **state)
 {
@@ -170,6 +197,7 @@ static int run(void)
         cmocka_unit_test(test_activations),
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_flow_mix),
+        cmocka_unit_test(test_x0_velocity),
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_nan_stays),
         cmocka_unit_test(test_gradients),

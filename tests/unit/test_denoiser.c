@@ -196,6 +196,7 @@ static void start_values(void **state)
 struct fixture {
     struct prx_backend *be;
     struct prx_denoiser *denoiser;
+    enum prx_prediction prediction;
     struct prx_batch batch;
 };
 
@@ -236,12 +237,14 @@ static void teardown(struct fixture *fixture)
     prx_tensor_free(fixture->be, &fixture->batch.text);
     prx_tensor_free(fixture->be, &fixture->batch.t);
     prx_tensor_free(fixture->be, &fixture->batch.mask);
+    prx_tensor_free(fixture->be, &fixture->batch.visible);
 }
 
 static struct prx_var *flow_loss(void *ctx, struct prx_tape *tape)
 {
     struct fixture *fixture = ctx;
-    return prx_flow_loss(tape, fixture->denoiser, &fixture->batch, NULL, NULL);
+    return prx_flow_loss(tape, fixture->denoiser, fixture->prediction, &fixture->batch,
+                         NULL, NULL);
 }
 
 static void gradient_is_the_slope(void **state)
@@ -251,21 +254,31 @@ static void gradient_is_the_slope(void **state)
         {0, 1, 1, 0, 0, 1},
         {0, 0, 0, 1, 1, 1},
     };
+    static const int32_t visible[] = {0, 2, 5, 1, 2, 4}; /* of 6 tokens a sample */
+    static const int64_t visible_dims[] = {2, 3};
     const struct {
         enum prx_resolution_mode mode;
         int64_t bottleneck;
         int64_t n_text;
         const int32_t *mask;
+        enum prx_prediction prediction;
+        struct prx_route route;
+        bool is_routed;
     } rows[] = {
-        {PRX_RESOLUTION_NONE, 0, 3, NULL},
-        {PRX_RESOLUTION_NONE, 0, 3, masks[0]},
-        {PRX_RESOLUTION_NONE, 5, 3, masks[1]},
-        {PRX_RESOLUTION_NONE, 0, 3, masks[2]},
-        {PRX_RESOLUTION_VEC, 0, 3, masks[1]},
-        {PRX_RESOLUTION_TOKEN, 0, 3, NULL},
-        {PRX_RESOLUTION_TOKEN, 5, 3, masks[2]},
-        {PRX_RESOLUTION_NONE, 0, 0, NULL},
-        {PRX_RESOLUTION_TOKEN, 0, 0, NULL},
+        {.n_text = 3},
+        {.n_text = 3, .mask = masks[0]},
+        {.n_text = 3, .bottleneck = 5, .mask = masks[1]},
+        {.n_text = 3, .mask = masks[2]},
+        {.n_text = 3, .mode = PRX_RESOLUTION_VEC, .mask = masks[1]},
+        {.n_text = 3, .mode = PRX_RESOLUTION_TOKEN},
+        {.n_text = 3, .bottleneck = 5, .mode = PRX_RESOLUTION_TOKEN, .mask = masks[2]},
+        {.n_text = 0},
+        {.n_text = 0, .mode = PRX_RESOLUTION_TOKEN},
+        {.n_text = 3, .prediction = PRX_PREDICT_X0},
+        {.n_text = 3, .route = {PRX_ROUTE_TREAD, 0, 1, false}, .is_routed = true},
+        {.n_text = 3, .route = {PRX_ROUTE_TREAD, 1, 1, false}, .is_routed = true},
+        {.n_text = 3, .route = {PRX_ROUTE_SPRINT, 0, 0, false}, .is_routed = true},
+        {.n_text = 3, .route = {PRX_ROUTE_SPRINT, 1, 1, false}},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -276,7 +289,14 @@ static void gradient_is_the_slope(void **state)
 
         config.resolution_mode = rows[i].mode;
         config.bottleneck_size = rows[i].bottleneck;
+        config.route = rows[i].route;
         setup(&fixture, *state, &config, rows[i].n_text, rows[i].mask);
+        fixture.prediction = rows[i].prediction;
+        if (rows[i].is_routed) {
+            struct prx_tensor *out = &fixture.batch.visible;
+            OK(prx_tensor_alloc(fixture.be, PRX_I32, 2, visible_dims, out));
+            OK(prx_tensor_set(fixture.be, out, visible));
+        }
         OK(gradcheck_run(prx_denoiser_params(fixture.denoiser), flow_loss, &fixture,
                          &worst, &name));
         if (!(worst < 1e-2))
@@ -322,7 +342,7 @@ static size_t peak_of_forward(struct prx_backend *be, int64_t depth, bool train,
     prx_tape_train(tape, train);
     struct prx_var *y = prx_denoiser_forward(
         fixture.denoiser, tape, prx_tape_input(tape, &fixture.batch.latent, false),
-        &fixture.batch.t, &fixture.batch.text, NULL);
+        &fixture.batch.t, &fixture.batch.text, NULL, NULL);
     OK(prx_tape_error(tape));
     OK(prx_tensor_get(be, &y->value, out));
     size_t peak_bytes = prx_arena_peak_bytes(prx_tape_arena(tape));
@@ -351,7 +371,7 @@ static void wrong_inputs_are_refused(void **state)
 
     setup(&fixture, *state, &tiny, 3, (const int32_t[]){1, 1, 1, 1, 1, 1});
     OK(prx_tape_new(*state, &tape));
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 7; i++) {
         bad = fixture.batch;
         switch (i) {
         case 0: /* channels and columns exchanged */
@@ -368,14 +388,23 @@ static void wrong_inputs_are_refused(void **state)
         case 3:
             bad.mask = prx_tensor_view(&bad.mask, 2, (int64_t[]){3, 2});
             break;
+        case 4:
+            bad.visible = prx_tensor_view(&bad.mask, 2, (int64_t[]){3, 2});
+            break;
+        case 5: /* more than there are */
+            bad.visible = bad.mask;
+            bad.visible.dims[1] = 7;
+            break;
         default:
             bad.t.dims[0] = 1;
         }
-        assert_null(prx_flow_loss(tape, fixture.denoiser, &bad, NULL, NULL));
+        assert_null(
+            prx_flow_loss(tape, fixture.denoiser, PRX_PREDICT_X0, &bad, NULL, NULL));
         assert_int_equal(prx_tape_error(tape), PRX_ESHAPE);
         OK(prx_tape_reset(tape));
     }
-    assert_non_null(prx_flow_loss(tape, fixture.denoiser, &fixture.batch, NULL, NULL));
+    assert_non_null(prx_flow_loss(tape, fixture.denoiser, PRX_PREDICT_X0,
+                                  &fixture.batch, NULL, NULL));
     prx_tape_free(tape);
     teardown(&fixture);
 }

@@ -205,8 +205,9 @@ static void a_constant_velocity_is_walked_whole(void **state)
         float before[N_LATENT], after[N_LATENT];
         net_init(&net, *state, 0.5f);
         OK(prx_tensor_get(net.be, &net.x, before));
-        OK(prx_sample_euler(net.denoiser, &rows[i], &net.x, &net.text, NULL, &net.text,
-                            NULL, NULL, NULL));
+        const struct prx_conditions conditions = {.text = &net.text};
+        OK(prx_sample_euler(net.denoiser, &rows[i], &net.x, &conditions, &conditions,
+                            NULL, NULL));
         OK(prx_tensor_get(net.be, &net.x, after));
         for (int k = 0; k < N_LATENT; k++)
             near(after[k], before[k] - 0.5, 1e-5);
@@ -227,8 +228,8 @@ static void a_predicted_x0_is_reached(void **state)
     float after[N_LATENT];
 
     net_init(&net, *state, 0.25f);
-    OK(prx_sample_euler(net.denoiser, &opts, &net.x, &net.text, NULL, NULL, NULL, NULL,
-                        NULL));
+    const struct prx_conditions conditions = {.text = &net.text};
+    OK(prx_sample_euler(net.denoiser, &opts, &net.x, &conditions, NULL, NULL, NULL));
     OK(prx_tensor_get(net.be, &net.x, after));
     for (int k = 0; k < N_LATENT; k++)
         near(after[k], 0.25, 1e-5);
@@ -255,13 +256,14 @@ static void sampling_can_be_stopped(void **state)
     int64_t n_steps = 0;
 
     net_init(&net, *state, 0.5f);
-    assert_int_equal(prx_sample_euler(net.denoiser, &opts, &net.x, &net.text, NULL,
-                                      NULL, NULL, stop_after_three, &n_steps),
+    const struct prx_conditions conditions = {.text = &net.text};
+    assert_int_equal(prx_sample_euler(net.denoiser, &opts, &net.x, &conditions, NULL,
+                                      stop_after_three, &n_steps),
                      PRX_ECANCELED);
     assert_int_equal(n_steps, 3);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(prx_sample_euler(net.denoiser, &impossible[i], &net.x,
-                                          &net.text, NULL, NULL, NULL, NULL, NULL),
+                                          &conditions, NULL, NULL, NULL),
                          PRX_EINVAL);
     net_release(&net);
 }
@@ -277,7 +279,7 @@ static void loss_of_a_constant_prediction(void **state)
     double want[2] = {0.0, 0.0};
     struct prx_tensor per_sample_on_device;
     struct prx_tape *tape = NULL;
-    struct prx_var *prediction = NULL;
+    struct prx_flow_terms terms;
     struct constant_net net;
     float loss_value = 0.0f;
 
@@ -291,7 +293,8 @@ static void loss_of_a_constant_prediction(void **state)
     OK(prx_tape_new(net.be, &tape));
 
     struct prx_var *loss =
-        prx_flow_loss(tape, net.denoiser, &batch, &prediction, &per_sample_on_device);
+        prx_flow_loss(tape, net.denoiser, PRX_PREDICT_VELOCITY, &batch, &terms,
+                      &per_sample_on_device);
     OK(prx_tape_error(tape));
     OK(prx_tensor_get(net.be, &loss->value, &loss_value));
     OK(prx_tensor_get(net.be, &per_sample_on_device, per_sample));
@@ -304,7 +307,7 @@ static void loss_of_a_constant_prediction(void **state)
     near(per_sample[0], want[0], 1e-5);
     near(per_sample[1], want[1], 1e-5);
     near(loss_value, (want[0] + want[1]) / 2.0, 1e-5);
-    assert_true(prx_tensor_same_shape(&prediction->value, &net.x));
+    assert_true(prx_tensor_same_shape(&terms.prediction->value, &net.x));
 
     prx_tape_free(tape);
     prx_tensor_free(net.be, &batch.noise);

@@ -223,6 +223,13 @@ FENCED(unpatchify, (prx_t *x, prx_ct *y, int64_t patch), (x, y, patch), (x, y))
 FENCED(concat_tokens_fwd, (prx_t *y, prx_ct *a, prx_ct *x), (y, a, x), (y, a, x))
 FENCED(concat_tokens_bwd, (prx_t *da, prx_t *dx, prx_ct *dy),
        (da, dx, dy), (da, dx, dy))
+FENCED(gather_tokens_fwd, (prx_t *y, prx_ct *x, prx_ct *idx), (y, x, idx), (y, x, idx))
+FENCED(gather_tokens_bwd, (prx_t *dx, bool add, prx_ct *dy, prx_ct *idx),
+       (dx, add, dy, idx), (dx, dy, idx))
+FENCED(merge_tokens_fwd, (prx_t *y, prx_ct *x, prx_ct *idx, prx_ct *rest),
+       (y, x, idx, rest), (y, x, idx, rest))
+FENCED(merge_tokens_bwd, (prx_t *dx, prx_t *drest, bool add, prx_ct *dy, prx_ct *idx),
+       (dx, drest, add, dy, idx), (dx, drest, dy, idx))
 FENCED(ln_modulate_fwd,
        (prx_t *y, prx_t *mean, prx_t *rstd, prx_ct *x, prx_ct *mod, int i_shift,
         int i_scale, float eps),
@@ -263,6 +270,11 @@ FENCED(gated_gelu_bwd, (prx_t *dg, prx_t *du, prx_ct *dy, prx_ct *g, prx_ct *u),
        (dg, du, dy, g, u), (dg, du, dy, g, u))
 FENCED(flow_mix, (prx_t *xt, prx_t *v, prx_ct *x0, prx_ct *noise, prx_ct *t),
        (xt, v, x0, noise, t), (xt, v, x0, noise, t))
+FENCED(x0_velocity_fwd,
+       (prx_t *v, prx_ct *xt, prx_ct *x0, prx_ct *t, float t_min),
+       (v, xt, x0, t, t_min), (v, xt, x0, t))
+FENCED(x0_velocity_bwd, (prx_t *dx0, bool add, prx_ct *dv, prx_ct *t, float t_min),
+       (dx0, add, dv, t, t_min), (dx0, dv, t))
 FENCED(mse_fwd, (prx_t *loss, prx_t *per_sample, prx_ct *p, prx_ct *target),
        (loss, per_sample, p, target), (loss, per_sample, p, target))
 FENCED(mse_bwd, (prx_t *dp, bool add, prx_ct *p, prx_ct *target, float weight),

@@ -99,3 +99,40 @@ int prx_cpu_flow_mix(prx_be *be, prx_t *xt, prx_t *v, prx_ct *x0, prx_ct *noise,
                             d.n_each);
     return 0;
 }
+
+static float clamped(prx_ct *t, int64_t b, float t_min)
+{
+    return *at(t, b) > t_min ? *at(t, b) : t_min;
+}
+
+int prx_cpu_x0_velocity_fwd(prx_be *be, prx_t *v, prx_ct *xt, prx_ct *x0, prx_ct *t,
+                            float t_min)
+{
+    struct prx_sample_dims d;
+    PRX_TRY(prx_match_samples(&d, "x0_velocity_fwd", xt, x0, v, t));
+
+    int n_team = prx_cpu_team(be, d.B);
+#pragma omp parallel for schedule(static) num_threads(n_team)
+    for (int64_t b = 0; b < d.B; b++) {
+        float divisor = clamped(t, b, t_min);
+        const float *from = at(xt, b * d.n_each), *to = at(x0, b * d.n_each);
+        float *out = at(v, b * d.n_each);
+        for (int64_t i = 0; i < d.n_each; i++)
+            out[i] = (from[i] - to[i]) / divisor;
+    }
+    return 0;
+}
+
+int prx_cpu_x0_velocity_bwd(prx_be *be, prx_t *dx0, bool add, prx_ct *dv, prx_ct *t,
+                            float t_min)
+{
+    struct prx_sample_dims d;
+    PRX_TRY(prx_match_samples(&d, "x0_velocity_bwd", dv, dx0, NULL, t));
+
+    int n_team = prx_cpu_team(be, d.B);
+#pragma omp parallel for schedule(static) num_threads(n_team)
+    for (int64_t b = 0; b < d.B; b++)
+        kernels()->axpby(at(dx0, b * d.n_each), -1.0F / clamped(t, b, t_min),
+                         at(dv, b * d.n_each), add ? 1.0F : 0.0F, d.n_each);
+    return 0;
+}

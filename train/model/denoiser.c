@@ -74,8 +74,11 @@ prx_denoiser_config(const struct prx_denoiser *denoiser)
 /* What shapes are derived from is checked here; the rest is for the ops. */
 static int check_inputs(const struct prx_denoiser_config *config,
                         const struct prx_tensor *x, const struct prx_tensor *t,
-                        const struct prx_tensor *text, const struct prx_tensor *mask)
+                        const struct prx_tensor *text, const struct prx_tensor *mask,
+                        const struct prx_tensor *visible)
 {
+    int64_t n_tokens;
+
     if (x->n_dims != 4 || x->dims[1] != config->in_channels ||
         x->dims[2] % config->patch_size != 0 || x->dims[3] % config->patch_size != 0)
         return prx_err(PRX_ESHAPE,
@@ -92,6 +95,13 @@ static int check_inputs(const struct prx_denoiser_config *config,
                  mask->dims[0] != text->dims[0] || mask->dims[1] != text->dims[1]))
         return prx_err(PRX_ESHAPE,
                        "the text mask is not i32 [B, L] as the text states");
+    n_tokens = x->dims[2] / config->patch_size * (x->dims[3] / config->patch_size);
+    if (!prx_tensor_is_absent(visible) &&
+        (visible->dtype != PRX_I32 || visible->n_dims != 2 ||
+         visible->dims[0] != x->dims[0] || visible->dims[1] > n_tokens))
+        return prx_err(PRX_ESHAPE,
+                       "the visible tokens are not i32 [B, NV], NV up to %" PRId64,
+                       n_tokens);
     return 0;
 }
 
@@ -107,38 +117,21 @@ static struct prx_var *head(const struct prx_denoiser *denoiser,
     return prx_nn_linear(tape, h, trunk->final_linear.w, trunk->final_linear.b);
 }
 
-/* A block as a segment of the tape. */
-struct block_call {
-    const struct prx_denoiser *denoiser;
-    const struct prx_block *block;
-    struct prx_pass pass;
-    struct prx_var *h;
-};
-
-static struct prx_var *run_block(const void *ctx)
-{
-    const struct block_call *call = ctx;
-    return prx_denoiser_block(call->denoiser, call->block, &call->pass, call->h);
-}
-
 struct prx_var *prx_denoiser_forward(struct prx_denoiser *denoiser,
                                      struct prx_tape *tape, struct prx_var *x,
                                      const struct prx_tensor *t,
                                      const struct prx_tensor *text,
-                                     const struct prx_tensor *mask)
+                                     const struct prx_tensor *mask,
+                                     const struct prx_tensor *visible)
 {
     const struct prx_denoiser_config *config = &denoiser->config;
     struct prx_pass pass;
 
-    if (!x || prx_tape_fails(tape, check_inputs(config, &x->value, t, text, mask)))
+    if (!x ||
+        prx_tape_fails(tape, check_inputs(config, &x->value, t, text, mask, visible)))
         return NULL;
     struct prx_var *h = prx_denoiser_embed(denoiser, tape, x, t, text, mask, &pass);
-    for (int64_t i = 0; i < config->depth; i++) {
-        struct prx_arena_mark mark = prx_tape_mark(tape);
-        const struct block_call call = {denoiser, &denoiser->blocks[i], pass, h};
-        struct prx_var *next = prx_tape_segment(tape, run_block, &call, sizeof(call));
-        h = prx_tape_rewind(tape, mark, next, h);
-    }
+    h = prx_denoiser_blocks(denoiser, &pass, h, visible);
     return prx_nn_unpatchify(tape, head(denoiser, &pass, h), config->in_channels,
                              x->value.dims[2], x->value.dims[3], config->patch_size);
 }

@@ -46,6 +46,19 @@ static int check_heads(const struct prx_denoiser_config *config)
     return 0;
 }
 
+static int check_route(const struct prx_denoiser_config *config)
+{
+    const struct prx_route *route = &config->route;
+
+    if (route->kind == PRX_ROUTE_NONE)
+        return 0;
+    if (route->start < 0 || route->end < route->start || route->end >= config->depth)
+        return prx_err(PRX_EINVAL,
+                       "a route over blocks %" PRId64 " to %" PRId64 " of %" PRId64,
+                       route->start, route->end, config->depth);
+    return 0;
+}
+
 int prx_denoiser_config_check(const struct prx_denoiser_config *config)
 {
     PRX_TRY(check_range("in_channels", config->in_channels, 1, WIDTH_MAX));
@@ -59,6 +72,7 @@ int prx_denoiser_config_check(const struct prx_denoiser_config *config)
     PRX_TRY(check_range("depth", config->depth, 1, DEPTH_MAX));
     PRX_TRY(check_range("bottleneck_size", config->bottleneck_size, 0, WIDTH_MAX));
     PRX_TRY(check_heads(config));
+    PRX_TRY(check_route(config));
     PRX_TRY(check_positive("mlp_ratio", config->mlp_ratio));
     if (config->mlp_ratio > MLP_RATIO_MAX || prx_denoiser_mlp_size(config) < 1)
         return prx_err(PRX_EINVAL,

@@ -40,6 +40,8 @@ struct prx_trunk {
     struct prx_embedder width;
     struct prx_linear final_linear;
     struct prx_linear final_modulation; // [2D, D]
+    struct prx_linear sprint_fuse;      // [D, 2D]
+    struct prx_param *sprint_mask;      // [1, 1, D]
 };
 
 struct prx_denoiser {
@@ -59,7 +61,7 @@ enum prx_init_kind {
 struct prx_param_spec {
     char name[96];
     int n_dims;
-    int64_t dims[2];
+    int64_t dims[3];
     enum prx_init_kind init;
     int64_t fan_in;  /* UNIFORM: values in +-1/sqrt(fan_in) */
     int64_t i_block; /* -1: of the trunk */
@@ -99,5 +101,14 @@ struct prx_var *prx_denoiser_embed(struct prx_denoiser *denoiser, struct prx_tap
 struct prx_var *prx_denoiser_block(const struct prx_denoiser *denoiser,
                                    const struct prx_block *block,
                                    const struct prx_pass *pass, struct prx_var *h);
+
+/**
+ * prx_denoiser_blocks - all blocks, with the config's route: [B, N, D] to [B, N, D].
+ *
+ * @visible: as of prx_denoiser_forward().
+ */
+struct prx_var *prx_denoiser_blocks(const struct prx_denoiser *denoiser,
+                                    const struct prx_pass *pass, struct prx_var *h,
+                                    const struct prx_tensor *visible);
 
 #endif

@@ -14,11 +14,12 @@
 
 /* Sizes by which shapes are written down. */
 enum size {
-    NONE, /* no second dimension: a vector */
-    CPP,  /* C P P, a patch */
-    CTX,  /* width of the text states */
-    BOT,  /* bottleneck */
-    D1,   /* D and its multiples */
+    NONE,  /* no second dimension: a vector */
+    WHOLE, /* a parameter by itself, [1, 1, rows] */
+    CPP,   /* C P P, a patch */
+    CTX,   /* width of the text states */
+    BOT,   /* bottleneck */
+    D1,    /* D and its multiples */
     D2,
     D3,
     D6,
@@ -35,9 +36,10 @@ enum when {
     BOTTLENECK,
     RES_VEC,
     RES_TOKEN,
+    SPRINT,
 };
 
-/* One layer: NAME.weight, and NAME.bias where it has one. */
+/* One layer: NAME.weight, and NAME.bias where it has one; WHOLE: NAME alone. */
 struct row {
     const char *name;     /* as diffusers has it; in a block, behind "blocks.i." */
     const char *prx_name; /* as PRX has it; NULL: the same */
@@ -97,6 +99,8 @@ static const struct row last_rows[] = {
      TRUNK(width.in_layer)},
     {"resolution_embedder.w_embedder.out_layer", NULL, RES_TOKEN, D1, D1, UNIFORM, true,
      TRUNK(width.out_layer)},
+    {"sprint_fuse", NULL, SPRINT, D1, D2, UNIFORM, true, TRUNK(sprint_fuse)},
+    {"sprint_mask_token", NULL, SPRINT, D1, WHOLE, ZEROS, false, TRUNK(sprint_mask)},
 };
 
 #define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -148,6 +152,8 @@ static bool is_there(const struct prx_denoiser_config *config, enum when when)
         return config->resolution_mode == PRX_RESOLUTION_VEC;
     case RES_TOKEN:
         return config->resolution_mode == PRX_RESOLUTION_TOKEN;
+    case SPRINT:
+        return config->route.kind == PRX_ROUTE_SPRINT;
     default:
         return true;
     }
@@ -170,7 +176,13 @@ static int visit_row(const struct prx_denoiser_config *config, const struct row 
 
     if (i_block >= 0)
         snprintf(place, sizeof(place), "blocks.%" PRId64 ".", i_block);
-    snprintf(spec.name, sizeof(spec.name), "%s%s.weight", place, row->name);
+    if (row->cols == WHOLE) {
+        spec.n_dims = 3;
+        spec.dims[2] = spec.dims[0];
+        spec.dims[0] = spec.dims[1] = 1;
+    }
+    snprintf(spec.name, sizeof(spec.name), "%s%s%s", place, row->name,
+             row->cols == WHOLE ? "" : ".weight");
     PRX_TRY(visit(ctx, &spec));
     if (!row->has_bias)
         return 0;
@@ -202,7 +214,11 @@ int prx_denoiser_each_param(const struct prx_denoiser_config *config,
 static int add_count(void *ctx, const struct prx_param_spec *spec)
 {
     int64_t *count = ctx;
-    *count += spec->n_dims == 1 ? spec->dims[0] : spec->dims[0] * spec->dims[1];
+    int64_t n = 1;
+
+    for (int i = 0; i < spec->n_dims; i++)
+        n *= spec->dims[i];
+    *count += n;
     return 0;
 }
 

@@ -117,3 +117,41 @@ int prx_ref_flow_mix(prx_be *be, prx_t *xt, prx_t *v, prx_ct *x0, prx_ct *noise,
     }
     return 0;
 }
+
+/* 1 / max(t, t_min) of the sample that element @i belongs to. */
+static double over_t(const struct prx_sample_dims *d, prx_ct *t, float t_min, int64_t i)
+{
+    double at = ((const float *)t->data)[i / d->n_each];
+    return 1.0 / (at > (double)t_min ? at : (double)t_min);
+}
+
+int prx_ref_x0_velocity_fwd(prx_be *be, prx_t *v, prx_ct *xt, prx_ct *x0, prx_ct *t,
+                            float t_min)
+{
+    struct prx_sample_dims d;
+    (void)be;
+    PRX_TRY(prx_match_samples(&d, "x0_velocity_fwd", xt, x0, v, t));
+
+    for (int64_t i = 0; i < d.B * d.n_each; i++) {
+        double from = ((const float *)xt->data)[i];
+        double gap = from - ((const float *)x0->data)[i];
+        ((float *)v->data)[i] = (float)(gap * over_t(&d, t, t_min, i));
+    }
+    return 0;
+}
+
+int prx_ref_x0_velocity_bwd(prx_be *be, prx_t *dx0, bool add, prx_ct *dv, prx_ct *t,
+                            float t_min)
+{
+    struct prx_sample_dims d;
+    (void)be;
+    PRX_TRY(prx_match_samples(&d, "x0_velocity_bwd", dv, dx0, NULL, t));
+
+    for (int64_t i = 0; i < d.B * d.n_each; i++) {
+        float *out = (float *)dx0->data + i;
+        double before = add ? *out : 0.0;
+        *out = (float)(before -
+                       ((const float *)dv->data)[i] * over_t(&d, t, t_min, i));
+    }
+    return 0;
+}

@@ -10,6 +10,7 @@
 
 static const char *const resolution_names[] = {"none", "vec", "token", NULL};
 static const char *const objective_names[] = {"flow", NULL};
+static const char *const prediction_names[] = {"velocity", "x0", NULL};
 static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
 static const char *const optim_names[] = {"adamw", NULL};
 static const char *const decay_names[] = {"constant", "cosine", NULL};
@@ -69,7 +70,10 @@ static const struct prx_conf_row rows[] = {
      "batches read ahead of the step", NULL, 1, 64},
 
     {"objective.kind", PRX_CONF_ENUM, AT(objective.kind), "flow",
-     "flow: rectified flow, predicting the velocity", objective_names, 0, 0},
+     "flow: rectified flow", objective_names, 0, 0},
+    {"objective.prediction", PRX_CONF_ENUM, AT(objective.prediction), "velocity",
+     "what the network's output means: the velocity, or the clean latent x0, whose"
+     " loss is still the velocity's", prediction_names, 0, 0},
     {"objective.timesteps", PRX_CONF_ENUM, AT(objective.timestep.kind), "logit_normal",
      "distribution of training timesteps", timestep_names, 0, 0},
     {"objective.shift", PRX_CONF_FLOAT, AT(objective.timestep.shift), "1",

@@ -58,7 +58,6 @@ static struct prx_model_info model_info(const struct run *run)
     int64_t n_cells = recipe->sample.size_px / data->vae->downsample;
     struct prx_model_info info = {
         .step = run->position.step,
-        .prediction = "flow_matching",
         .shift = recipe->objective.timestep.shift,
         .latent_height = n_cells > 0 ? n_cells : run->summary.height,
         .latent_width = n_cells > 0 ? n_cells : run->summary.width,
@@ -68,6 +67,8 @@ static struct prx_model_info model_info(const struct run *run)
         .text_tokens_max = data->tower->n_tokens_max,
     };
 
+    snprintf(info.prediction, sizeof(info.prediction), "%s",
+             prx_prediction_name(recipe->objective.prediction));
     snprintf(info.vae, sizeof(info.vae), "%s", recipe->data.vae);
     snprintf(info.text, sizeof(info.text), "%s", recipe->data.text);
     memcpy(info.vae_fingerprint, data->vae->fingerprint, sizeof(info.vae_fingerprint));

@@ -33,7 +33,9 @@ static int add_slice(struct prx_trainer *trainer, const struct prx_loader_batch 
 
     PRX_TRY(prx_tape_reset(tape));
     PRX_TRY(prx_batch_noise(trainer, slice, &noised));
-    struct prx_var *loss = prx_flow_loss(tape, trainer->denoiser, &noised, NULL, NULL);
+    struct prx_var *loss =
+        prx_flow_loss(tape, trainer->denoiser, trainer->recipe->objective.prediction,
+                      &noised, NULL, NULL);
     PRX_TRY(prx_tape_error(tape));
     PRX_TRY(prx_tape_backward(tape, loss, (float)weight));
     PRX_TRY(prx_tensor_get(trainer->be, &loss->value, &loss_value));

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Euler integration of the learnt velocity, with classifier-free guidance. */
+/* Euler integration of the learnt velocity, with guidance. */
 #include "train/sampler.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-/* PRX divides by no less than this when it turns x0 into a velocity. */
-#define T_DIVISOR_MIN 0.05
-
-struct conditions {
-    const struct prx_tensor *text;
-    const struct prx_tensor *mask;
-};
 
 struct euler {
     struct prx_denoiser *denoiser;
@@ -37,46 +29,45 @@ static int set_time(struct euler *euler, float t)
 }
 
 /* out = weight * denoiser(x, t, conditions) + kept * out. */
-static int accumulate(struct euler *euler, const struct conditions *conditions,
+static int accumulate(struct euler *euler, const struct prx_conditions *conditions,
                       double weight, double kept)
 {
     struct prx_tape *tape = euler->tape;
     struct prx_backend *be = prx_tape_backend(tape);
     struct prx_var *o = prx_denoiser_forward(
         euler->denoiser, tape, prx_tape_input(tape, euler->x, false), &euler->t,
-        conditions->text, conditions->mask);
+        conditions->text, conditions->mask, conditions->visible);
     PRX_TRY(prx_tape_error(tape));
     PRX_TRY(be->ops->axpby(be, &euler->out, (float)weight, &o->value, (float)kept));
     return prx_tape_reset(tape);
 }
 
-/* x -= (sigma - next) v, with v the output or, of a predicted x0, (x - x0) / t. */
+/* x -= (sigma - next) v, with v the output or what it means at t = sigma. */
 static int step(struct euler *euler, enum prx_prediction prediction, double sigma,
                 double next)
 {
     struct prx_backend *be = prx_tape_backend(euler->tape);
-    double d = sigma - next;
 
-    if (prediction == PRX_PREDICT_VELOCITY)
-        return be->ops->axpby(be, euler->x, (float)-d, &euler->out, 1.0f);
-    double share = d / fmax(sigma, T_DIVISOR_MIN);
-    return be->ops->axpby(be, euler->x, (float)share, &euler->out,
-                          (float)(1.0 - share));
+    if (prediction == PRX_PREDICT_X0)
+        PRX_TRY(be->ops->x0_velocity_fwd(be, &euler->out, euler->x, &euler->out,
+                                         &euler->t, PRX_X0_T_MIN));
+    return be->ops->axpby(be, euler->x, (float)(next - sigma), &euler->out, 1.0f);
 }
 
 static int integrate(struct euler *euler, const struct prx_sampler_opts *opts,
-                     const struct conditions *cond, const struct conditions *uncond,
-                     const float *sigmas, int (*on_step)(void *ctx, int64_t i_step),
+                     const struct prx_conditions *conditions,
+                     const struct prx_conditions *weaker, const float *sigmas,
+                     int (*on_step)(void *ctx, int64_t i_step),
                      void *ctx)
 {
     double scale = opts->guidance_scale;
-    bool is_guided = uncond->text && scale != 1.0;
+    bool is_guided = weaker && scale != 1.0;
 
     for (int64_t i = 0; i < opts->n_steps; i++) {
         PRX_TRY(set_time(euler, sigmas[i]));
-        PRX_TRY(accumulate(euler, cond, is_guided ? scale : 1.0, 0.0));
+        PRX_TRY(accumulate(euler, conditions, is_guided ? scale : 1.0, 0.0));
         if (is_guided)
-            PRX_TRY(accumulate(euler, uncond, 1.0 - scale, 1.0));
+            PRX_TRY(accumulate(euler, weaker, 1.0 - scale, 1.0));
         PRX_TRY(step(euler, opts->prediction, sigmas[i], sigmas[i + 1]));
         if (on_step && on_step(ctx, i) != 0)
             return prx_err(PRX_ECANCELED, "sampling was stopped");
@@ -85,9 +76,8 @@ static int integrate(struct euler *euler, const struct prx_sampler_opts *opts,
 }
 
 int prx_sample_euler(struct prx_denoiser *denoiser, const struct prx_sampler_opts *opts,
-                     struct prx_tensor *x, const struct prx_tensor *text,
-                     const struct prx_tensor *mask, const struct prx_tensor *uncond,
-                     const struct prx_tensor *uncond_mask,
+                     struct prx_tensor *x, const struct prx_conditions *conditions,
+                     const struct prx_conditions *weaker,
                      int (*on_step)(void *ctx, int64_t i_step), void *ctx)
 {
     struct prx_backend *be = prx_denoiser_params(denoiser)->be;
@@ -107,8 +97,7 @@ int prx_sample_euler(struct prx_denoiser *denoiser, const struct prx_sampler_opt
     PRX_GO(prx_tensor_alloc(be, PRX_F32, 1, x->dims, &euler.t));
     PRX_GO(prx_tensor_alloc(be, PRX_F32, x->n_dims, x->dims, &euler.out));
     prx_sampler_sigmas(opts->n_steps, opts->shift, sigmas);
-    PRX_GO(integrate(&euler, opts, &(struct conditions){text, mask},
-                     &(struct conditions){uncond, uncond_mask}, sigmas, on_step, ctx));
+    PRX_GO(integrate(&euler, opts, conditions, weaker, sigmas, on_step, ctx));
     rc = prx_backend_sync(be);
 out:
     prx_tensor_free(be, &euler.t);

@@ -62,6 +62,7 @@ int prx_generator_open(struct prx_generator *gen, const char *path,
 
     *gen = (struct prx_generator){.be = be};
     PRX_GO(prx_checkpoint_open(path, be, false, &gen->denoiser, &gen->info));
+    PRX_GO(prx_prediction_find(gen->info.prediction, &gen->prediction));
     PRX_GO(open_encoders(gen, path));
     PRX_GO(encode_null(gen));
     return 0;
@@ -83,13 +84,11 @@ void prx_generate_presets(const struct prx_generator *gen,
                           struct prx_generate_opts *opts)
 {
     const struct prx_model_info *info = &gen->info;
-    bool is_x0 = strcmp(info->prediction, "x_prediction_flow_matching") == 0;
-
     *opts = (struct prx_generate_opts){
         .sampler = {.n_steps = info->sample_steps,
                     .guidance_scale = info->sample_guidance,
                     .shift = info->shift,
-                    .prediction = is_x0 ? PRX_PREDICT_X0 : PRX_PREDICT_VELOCITY},
+                    .prediction = gen->prediction},
         .width_px = info->latent_width * gen->vae->downsample,
         .height_px = info->latent_height * gen->vae->downsample,
     };
@@ -239,9 +238,10 @@ int prx_generate(struct prx_generator *gen, const struct prx_generate_opts *opts
     PRX_GO(put_prompts(gen, jobs, n, &batch));
     if (is_guided)
         PRX_GO(put_nulls(gen, n, &batch));
-    PRX_GO(prx_sample_euler(gen->denoiser, &opts->sampler, &batch.x, &batch.text,
-                            &batch.mask, is_guided ? &batch.uncond : NULL, NULL,
-                            opts->on_step, opts->ctx));
+    const struct prx_conditions prompted = {.text = &batch.text, .mask = &batch.mask};
+    const struct prx_conditions unprompted = {.text = &batch.uncond};
+    PRX_GO(prx_sample_euler(gen->denoiser, &opts->sampler, &batch.x, &prompted,
+                            is_guided ? &unprompted : NULL, opts->on_step, opts->ctx));
     rc = decode(gen, jobs, n, &batch, images);
 out:
     release_batch(gen->be, &batch);

@@ -125,6 +125,53 @@ int prx_match_concat(struct prx_concat_dims *out, const char *op,
     return 0;
 }
 
+int prx_match_gather(struct prx_gather_dims *out, const char *op,
+                     const struct prx_tensor *y, const struct prx_tensor *x,
+                     const struct prx_tensor *idx)
+{
+    struct prx_dims dims = {0};
+    MATCH(op, &dims, "y [B M X], x [G N X], idx# [B M]", y, x, idx);
+    *out = (struct prx_gather_dims){
+        .B = get(&dims, "B"),
+        .N = get(&dims, "N"),
+        .M = get(&dims, "M"),
+        .X = get(&dims, "X"),
+    };
+    if (get(&dims, "G") != 1 && get(&dims, "G") != out->B)
+        return prx_err(PRX_ESHAPE, "%s: x is not [1 or B, N, X]", op);
+    out->x_stride = get(&dims, "G") == 1 ? 0 : out->N * out->X;
+    return 0;
+}
+
+int prx_match_merge(struct prx_merge_dims *out, const char *op,
+                    const struct prx_tensor *y, const struct prx_tensor *x,
+                    const struct prx_tensor *idx, const struct prx_tensor *rest)
+{
+    struct prx_dims dims = {0};
+    MATCH(op, &dims, "y [B N X], idx# [B M], x? [B M X]", y, idx, x);
+    *out = (struct prx_merge_dims){
+        .B = get(&dims, "B"),
+        .N = get(&dims, "N"),
+        .M = get(&dims, "M"),
+        .X = get(&dims, "X"),
+        .is_shared = !prx_tensor_is_absent(rest) && rest->n_dims == 1,
+    };
+    if (out->is_shared)
+        MATCH(op, &dims, "rest [X]", rest);
+    else
+        MATCH(op, &dims, "rest? [B N X]", rest);
+    return 0;
+}
+
+int prx_match_indices(const char *op, const int32_t *idx, int64_t M, int64_t N)
+{
+    for (int64_t m = 0; m < M; m++)
+        if (idx[m] < 0 || idx[m] >= N)
+            return prx_err(PRX_EINVAL, "%s: no token %d of %" PRId64, op, (int)idx[m],
+                           N);
+    return 0;
+}
+
 int prx_match_modulate(struct prx_modulate_dims *out, const char *op,
                        const struct prx_tensor *x, const struct prx_tensor *y,
                        const struct prx_tensor *mod, int i_block)
