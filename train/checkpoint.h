@@ -37,6 +37,8 @@ struct prx_model_info {
     int64_t latent_width;
     int64_t sample_steps;             /* sampling steps unless told otherwise */
     double sample_guidance;           /* guidance scale unless told otherwise */
+    bool self_guidance;               /* by the route, not by the prompt */
+    double route_share;               /* of tokens not seen there */
     char vae[PRX_ENCODER_WORD_BYTES]; /* prx_vae_open() word */
     char vae_fingerprint[PRX_HASH_HEX_BYTES];
     char text[PRX_ENCODER_WORD_BYTES]; /* prx_text_tower_open() word */

@@ -84,9 +84,14 @@ prx_denoiser_config(const struct prx_denoiser *denoiser);
 PRX_MUST_USE int prx_denoiser_count(const struct prx_denoiser_config *config,
                                     int64_t *out);
 
-/** prx_denoiser_flops - multiply-adds times two of one forward pass, for reports. */
+/**
+ * prx_denoiser_flops - multiply-adds times two of one forward pass, for reports.
+ *
+ * @n_visible_tokens: of the image, in the blocks of the config's route.
+ */
 double prx_denoiser_flops(const struct prx_denoiser_config *config,
-                          int64_t n_image_tokens, int64_t n_text_tokens);
+                          int64_t n_image_tokens, int64_t n_visible_tokens,
+                          int64_t n_text_tokens);
 
 /**
  * prx_denoiser_forward - record the network on @tape.

@@ -48,6 +48,9 @@ struct prx_recipe {
         struct prx_timestep_config timestep;
     } objective;
     struct {
+        double share; /* of tokens that the route's blocks do not see */
+    } route;          /* the rest of it is the network's: model.config.route */
+    struct {
         int kind; /* enum prx_optim_kind */
         struct prx_adamw_config adamw;
         struct prx_lr_schedule schedule;
@@ -75,6 +78,7 @@ struct prx_recipe {
         int64_t size_px; /* 0 = as the first training samples */
         int64_t steps;
         double guidance;
+        bool self_guidance;
     } sample;
 };
 

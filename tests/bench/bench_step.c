@@ -124,10 +124,9 @@ static void bench(const struct size *size, int n_steps, int n_threads)
     }
     qsort(steps_s, (size_t)n_steps, sizeof(*steps_s), by_value);
     double step_s = steps_s[n_steps / 2];
-    int64_t n_image_tokens = (size->n_side / 2) * (size->n_side / 2);
+    int64_t n = (size->n_side / 2) * (size->n_side / 2);
     double flops = 3 * (double)batch.n_samples *
-                   prx_denoiser_flops(&recipe.model.config, n_image_tokens,
-                                      size->n_tokens);
+                   prx_denoiser_flops(&recipe.model.config, n, n, size->n_tokens);
     getrusage(RUSAGE_SELF, &usage);
     printf("%.1f %.1f %.0f\n", step_s * 1e3, flops / step_s / 1e9,
            (double)usage.ru_maxrss / 1024);

@@ -20,7 +20,7 @@
 #include "libdata/safetensors.h"
 #include "tests/lib/scratch.h"
 
-/* Of a config, without the padding at its end. */
+/* Of a config, up to the padding before its route. */
 #define CONFIG_BYTES                                      \
  (offsetof(struct prx_denoiser_config, resolution_mode) + \
   sizeof(enum prx_resolution_mode))
@@ -419,7 +419,8 @@ static void test_config(void **state)
                                                      1000,
                                                      10000,
                                                      0,
-                                                     PRX_RESOLUTION_NONE};
+                                                     PRX_RESOLUTION_NONE,
+                                                     {PRX_ROUTE_NONE, 0, 0, false}};
     struct fixture *fixture = *state;
     struct prx_denoiser_config config;
     const char *path = prx_scratch_path(&fixture->scratch, "config.json");
@@ -439,6 +440,18 @@ static void test_config(void **state)
         assert_memory_equal(&config, &odd, CONFIG_BYTES);
     }
 
+    for (int kind = PRX_ROUTE_NONE; kind <= PRX_ROUTE_SPRINT; kind++) {
+        struct prx_denoiser_config routed = small;
+        routed.route =
+            (struct prx_route){(enum prx_route_kind)kind, kind, 3 * kind, kind == 2};
+        assert_int_equal(prx_denoiser_config_to_json(&routed, path), 0);
+        assert_int_equal(prx_denoiser_config_from_json(path, &config), 0);
+        assert_int_equal(config.route.kind, kind);
+        assert_int_equal(config.route.start, kind);
+        assert_int_equal(config.route.end, 3 * kind);
+        assert_true(config.route.detach == (kind == 2));
+    }
+
     static const char *const hostile[] = {
         "",
         "[]",
@@ -453,6 +466,12 @@ static void test_config(void **state)
         "{\"axes_dim\": 32}",
         "{\"axes_dim\": [32, \"x\"]}",
         "{\"bottleneck_size\": 1.5}",
+        "{\"route\": \"tread\"}",
+        "{\"route\": {\"kind\": \"tread\", \"start\": 0, \"end\": 2}}",
+        "{\"route\": {\"kind\": \"thread\", \"start\": 0, \"end\": 2,"
+        " \"detach\": false}}",
+        "{\"route\": {\"kind\": \"sprint\", \"start\": 0, \"end\": 16,"
+        " \"detach\": false}}",
         "{\"_class_name\": \"FluxTransformer2DModel\"}",
     };
     for (size_t i = 0; i < N_OF(hostile); i++) {

@@ -19,7 +19,7 @@
 static char folder[64];
 static struct prx_backend *be;
 
-static const struct prx_denoiser_config config = {
+static struct prx_denoiser_config config = {
     .in_channels = 16,
     .patch_size = 2,
     .context_in_dim = 64,
@@ -231,6 +231,43 @@ static void test_all(void **state)
     prx_generator_release(&gen);
 }
 
+static void guide_by_route(struct prx_model_info *info)
+{
+    info->self_guidance = true;
+    info->route_share = 0.5;
+}
+
+/* Self-guidance needs no other prompt: at scale 1 it is the prompt's picture, and
+ * beyond it another than that of the usual guidance. */
+static void test_self_guidance(void **state)
+{
+    const struct prx_generate_job job = {"a red cup", 3, 1};
+    const char *const names[] = {"ckpt", "tread"};
+    struct prx_image images[2][2];
+
+    (void)state;
+    config.route = (struct prx_route){PRX_ROUTE_TREAD, 0, 0, false};
+    write_checkpoint("tread", 0.15F, guide_by_route);
+    config.route = (struct prx_route){0};
+    for (int i = 0; i < 2; i++) {
+        struct prx_generate_opts opts;
+        struct prx_generator gen;
+        assert_int_equal(open_generator(names[i], &gen), 0);
+        prx_generate_presets(&gen, &opts);
+        for (int scale = 1; scale <= 2; scale++) {
+            opts.sampler.guidance_scale = scale;
+            assert_int_equal(prx_generate(&gen, &opts, &job, 1, &images[i][scale - 1]),
+                             0);
+        }
+        prx_generator_release(&gen);
+    }
+    assert_int_equal(difference(&images[0][0], &images[1][0]), 0);
+    assert_true(difference(&images[1][0], &images[1][1]) > 8);
+    assert_true(difference(&images[0][1], &images[1][1]) > 8);
+    for (int i = 0; i < 4; i++)
+        prx_image_release(&images[i / 2][i % 2]);
+}
+
 static void spoil_vae(struct prx_model_info *info)
 {
     info->vae_fingerprint[0] ^= 1;
@@ -294,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_all),
+        cmocka_unit_test(test_self_guidance),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

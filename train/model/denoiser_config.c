@@ -83,24 +83,40 @@ int prx_denoiser_config_check(const struct prx_denoiser_config *config)
     return check_positive("time_max_period", config->time_max_period);
 }
 
-double prx_denoiser_flops(const struct prx_denoiser_config *config,
-                          int64_t n_image_tokens, int64_t n_text_tokens)
+static double block_flops(const struct prx_denoiser_config *config, double n, double l)
 {
+    double d = (double)config->hidden_size;
+    double f = (double)prx_denoiser_mlp_size(config);
+
+    return n * (4 * d * d + 3 * d * f) /* qkv, out, mlp */
+           + l * 2 * d * d             /* text keys and values */
+           + 2 * n * (n + l) * d       /* scores, weighted sum */
+           + 6 * d * d;                /* modulation */
+}
+
+double prx_denoiser_flops(const struct prx_denoiser_config *config,
+                          int64_t n_image_tokens, int64_t n_visible_tokens,
+                          int64_t n_text_tokens)
+{
+    const struct prx_route *route = &config->route;
+    int64_t n_routed_blocks =
+        route->kind == PRX_ROUTE_NONE ? 0 : route->end - route->start + 1;
     double n = (double)n_image_tokens;
     double l = (double)n_text_tokens;
     double d = (double)config->hidden_size;
-    double f = (double)prx_denoiser_mlp_size(config);
     double b = (double)config->bottleneck_size;
     double cpp =
         (double)(config->in_channels * config->patch_size * config->patch_size);
 
-    double block = n * (4 * d * d + 3 * d * f)            /* qkv, out, mlp */
-                   + l * 2 * d * d                        /* text keys and values */
-                   + 2 * n * (n + l) * d                  /* scores, weighted sum */
-                   + 6 * d * d;                           /* modulation */
+    double blocks = (double)(config->depth - n_routed_blocks) *
+                        block_flops(config, n, l) +
+                    (double)n_routed_blocks *
+                        block_flops(config, (double)n_visible_tokens, l);
     double ends = n * (b > 0 ? cpp * b + b * d : cpp * d) /* img_in */
                   + n * d * cpp                           /* final linear */
                   + l * (double)config->context_in_dim * d + 256 * d + d * d +
                   2 * d * d;
-    return 2.0 * ((double)config->depth * block + ends);
+    if (route->kind == PRX_ROUTE_SPRINT)
+        ends += n * 2 * d * d;
+    return 2.0 * (blocks + ends);
 }

@@ -177,6 +177,39 @@ static const struct prx_denoiser_config diffusers_defaults = {
     .time_max_period = 10000,
 };
 
+static const char *const route_names[] = {
+    [PRX_ROUTE_NONE] = "none",
+    [PRX_ROUTE_TREAD] = "tread",
+    [PRX_ROUTE_SPRINT] = "sprint",
+};
+
+#define AT(member) offsetof(struct prx_route, member)
+static const struct member route_members[] = {
+    {"start", MEMBER_INT, AT(start), 0, false},
+    {"end", MEMBER_INT, AT(end), 0, false},
+    {"detach", MEMBER_BOOL, AT(detach), 0, false},
+};
+#undef AT
+
+static int read_route(const char *path, const json_t *object, struct prx_route *out)
+{
+    const char *kind = json_string_value(json_object_get(object, "kind"));
+
+    for (size_t i = 0; kind && i < sizeof(route_names) / sizeof(*route_names); i++) {
+        if (strcmp(kind, route_names[i]) != 0)
+            continue;
+        out->kind = (enum prx_route_kind)i;
+        return read_members(path, object, route_members, N_MEMBERS(route_members), out);
+    }
+    return prx_err(PRX_ECORRUPT, "%s: no such route", path);
+}
+
+static json_t *new_route(const struct prx_route *route)
+{
+    return add_members(json_pack("{s:s}", "kind", route_names[route->kind]),
+                       route_members, N_MEMBERS(route_members), route);
+}
+
 /* Members that are not plain numbers. */
 static int read_config_rest(const char *path, const json_t *object,
                             struct prx_denoiser_config *config)
@@ -184,6 +217,7 @@ static int read_config_rest(const char *path, const json_t *object,
     const json_t *axes = json_object_get(object, "axes_dim");
     const json_t *bottleneck = json_object_get(object, "bottleneck_size");
     const char *mode = json_string_value(json_object_get(object, "resolution_mode"));
+    const json_t *route = json_object_get(object, "route");
 
     if (axes &&
         (json_array_size(axes) != 2 || !json_is_integer(json_array_get(axes, 0)) ||
@@ -198,7 +232,7 @@ static int read_config_rest(const char *path, const json_t *object,
         config->resolution_mode = PRX_RESOLUTION_TOKEN;
     else if (json_is_true(json_object_get(object, "resolution_embeds")))
         config->resolution_mode = PRX_RESOLUTION_VEC;
-    return 0;
+    return route ? read_route(path, route, &config->route) : 0;
 }
 
 int prx_denoiser_config_from_json(const char *path, struct prx_denoiser_config *out)
@@ -245,9 +279,11 @@ int prx_denoiser_config_to_json(const struct prx_denoiser_config *config,
                                             (json_int_t)config->axes_dim[1]));
     bad |= json_object_set_new(object, "bottleneck_size", bottleneck);
     bad |= json_object_set_new(object, "resolution_embeds", json_boolean(has_vec));
-    /* diffusers has no such network; it says so, and we read it back. */
+    /* diffusers has no such networks; it says so, and we read it back. */
     if (config->resolution_mode == PRX_RESOLUTION_TOKEN)
         bad |= json_object_set_new(object, "resolution_mode", json_string("token"));
+    if (config->route.kind != PRX_ROUTE_NONE)
+        bad |= json_object_set_new(object, "route", new_route(&config->route));
     if (bad) {
         json_decref(object);
         return prx_err_nomem(path);
@@ -267,6 +303,8 @@ static const struct member info_members[] = {
     {"latent_width", MEMBER_INT, AT(latent_width), 0, false},
     {"sample_steps", MEMBER_INT, AT(sample_steps), 0, false},
     {"sample_guidance", MEMBER_FLOAT, AT(sample_guidance), 0, false},
+    {"self_guidance", MEMBER_BOOL, AT(self_guidance), 0, true},
+    {"route_share", MEMBER_FLOAT, AT(route_share), 0, true},
     {"vae", MEMBER_TEXT, AT(vae), ROOM(vae), false},
     {"vae_fingerprint", MEMBER_TEXT, AT(vae_fingerprint), ROOM(vae_fingerprint), false},
     {"text", MEMBER_TEXT, AT(text), ROOM(text), false},

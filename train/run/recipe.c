@@ -9,6 +9,7 @@
 #include "train/checkpoint.h"
 
 static const char *const resolution_names[] = {"none", "vec", "token", NULL};
+static const char *const route_names[] = {"none", "tread", "sprint", NULL};
 static const char *const objective_names[] = {"flow", NULL};
 static const char *const prediction_names[] = {"velocity", "x0", NULL};
 static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
@@ -85,6 +86,18 @@ static const struct prx_conf_row rows[] = {
     {"objective.t_max", PRX_CONF_FLOAT, AT(objective.timestep.t_max), "1",
      "timesteps stay below this", NULL, 0, 1},
 
+    {"route.kind", PRX_CONF_ENUM, AT(model.config.route.kind), "none",
+     "tokens that some blocks do not see: tread puts them back behind those blocks as"
+     " they were, sprint fuses what was before and behind them", route_names, 0, 0},
+    {"route.start", PRX_CONF_INT, AT(model.config.route.start), "2",
+     "first block, from 0, that does not see all tokens", NULL, 0, 1023},
+    {"route.end", PRX_CONF_INT, AT(model.config.route.end), "12",
+     "last such block", NULL, 0, 1023},
+    {"route.share", PRX_CONF_FLOAT, AT(route.share), "0.5",
+     "share of tokens not seen, drawn for each sample; in training only", NULL, 0, 1},
+    {"route.detach", PRX_CONF_BOOL, AT(model.config.route.detach), "false",
+     "let no gradient pass around the route", NULL, 0, 0},
+
     {"optim.kind", PRX_CONF_ENUM, AT(optim.kind), "adamw",
      "optimiser", optim_names, 0, 0},
     {"optim.lr", PRX_CONF_FLOAT, AT(optim.schedule.lr), "1e-4",
@@ -152,6 +165,9 @@ static const struct prx_conf_row rows[] = {
      "sampling steps unless told otherwise", NULL, 1, 10000},
     {"sample.guidance", PRX_CONF_FLOAT, AT(sample.guidance), "3.5",
      "guidance scale unless told otherwise; 1 is none", NULL, 0, 1000},
+    {"sample.self_guidance", PRX_CONF_BOOL, AT(sample.self_guidance), "false",
+     "lead away from what the network says over its route, which tread has, instead"
+     " of without a prompt", NULL, 0, 0},
 };
 /* clang-format on */
 
@@ -240,6 +256,9 @@ int prx_recipe_resolve(struct prx_recipe *recipe)
         strlen(recipe->data.text) >= PRX_ENCODER_WORD_BYTES)
         return prx_err(PRX_EINVAL, "data.vae, data.text: at most %d bytes",
                        PRX_ENCODER_WORD_BYTES - 1);
+    if (recipe->sample.self_guidance &&
+        recipe->model.config.route.kind != PRX_ROUTE_TREAD)
+        return prx_err(PRX_EINVAL, "sample.self_guidance: route.kind is not tread");
     if (timestep->t_min >= timestep->t_max)
         return prx_err(PRX_EINVAL, "objective.t_min: %g is not below t_max, %g",
                        timestep->t_min, timestep->t_max);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a recipe costs, known before it runs. */
 #include "train/recipe.h"
+#include "train/route.h"
 
 int prx_recipe_budget(const struct prx_recipe *recipe, int64_t pixels_per_cell,
                       int64_t n_text_tokens, struct prx_recipe_budget *out)
@@ -20,6 +21,9 @@ int prx_recipe_budget(const struct prx_recipe *recipe, int64_t pixels_per_cell,
     if (n_side > 0)
         budget.step_flops = 3 * (double)recipe->train.batch *
                             prx_denoiser_flops(config, budget.n_image_tokens,
+                                               prx_route_n_visible(
+                                                   budget.n_image_tokens,
+                                                   recipe->route.share),
                                                n_text_tokens);
     *out = budget;
     return 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A loaded batch becomes a noised one on the device.
+ * A loaded batch becomes a noised one on the device, and a route is drawn for it.
  *
  * Every sample draws from its own streams, so the same sample of the same epoch
  * gets the same noise and timestep in any batch.
  */
 #include <stdlib.h>
 
+#include "train/route.h"
 #include "train/run/train_internal.h"
 
 /* A tensor in the tape's memory with the elements at @host. */
@@ -42,6 +43,32 @@ static void draw_timesteps(uint64_t seed, const struct prx_timestep_config *conf
     }
 }
 
+/* The tokens that the route's blocks see, [B, NV]; nothing where there is no route. */
+static int put_visible(struct prx_trainer *trainer,
+                       const struct prx_loader_batch *batch, struct prx_tensor *out)
+{
+    const struct prx_recipe *recipe = trainer->recipe;
+    int64_t patch = recipe->model.config.patch_size;
+    int64_t n_tokens = batch->height / patch * (batch->width / patch);
+    int64_t n_visible = prx_route_n_visible(n_tokens, recipe->route.share);
+    const int64_t dims[] = {batch->n_samples, n_visible};
+    void *memory = NULL;
+
+    if (recipe->model.config.route.kind == PRX_ROUTE_NONE)
+        return 0;
+    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
+                           (size_t)(dims[0] * dims[1]) * sizeof(int32_t), &memory));
+    int32_t *visible = memory;
+    for (int64_t i = 0; i < batch->n_samples; i++) {
+        struct prx_rng rng;
+        prx_rng_init(&rng, (uint64_t)recipe->train.seed, PRX_RNG_ROUTE,
+                     batch->draws[i].epoch, batch->draws[i].sample);
+        PRX_TRY(prx_route_draw(&rng, n_tokens, recipe->route.share,
+                               visible + i * n_visible));
+    }
+    return put_tensor(trainer, PRX_I32, 2, dims, visible, out);
+}
+
 int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
                     struct prx_batch *out)
 {
@@ -65,7 +92,8 @@ int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *
     PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, noise, &out->noise));
     PRX_TRY(put_tensor(trainer, PRX_F32, 1, latent_dims, t, &out->t));
     PRX_TRY(put_tensor(trainer, PRX_F32, 3, text_dims, batch->text, &out->text));
-    return put_tensor(trainer, PRX_I32, 2, text_dims, batch->mask, &out->mask);
+    PRX_TRY(put_tensor(trainer, PRX_I32, 2, text_dims, batch->mask, &out->mask));
+    return put_visible(trainer, batch, &out->visible);
 }
 
 int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recipe,

@@ -14,6 +14,7 @@
 
 #include "libdata/log.h"
 #include "libdata/outfile.h"
+#include "train/route.h"
 #include "train/run/train_internal.h"
 
 struct run {
@@ -63,6 +64,8 @@ static struct prx_model_info model_info(const struct run *run)
         .latent_width = n_cells > 0 ? n_cells : run->summary.width,
         .sample_steps = recipe->sample.steps,
         .sample_guidance = recipe->sample.guidance,
+        .self_guidance = recipe->sample.self_guidance,
+        .route_share = recipe->route.share,
         .text_width = data->tower->width,
         .text_tokens_max = data->tower->n_tokens_max,
     };
@@ -146,12 +149,14 @@ out:
 
 static double batch_flops(const struct run *run, const struct prx_loader_batch *batch)
 {
-    const struct prx_denoiser_config *config = &run->recipe->model.config;
-    int64_t patch = config->patch_size;
-    int64_t n_image_tokens = batch->height / patch * (batch->width / patch);
+    const struct prx_recipe *recipe = run->recipe;
+    int64_t patch = recipe->model.config.patch_size;
+    int64_t n_tokens = batch->height / patch * (batch->width / patch);
 
     return 3 * (double)batch->n_samples *
-           prx_denoiser_flops(config, n_image_tokens, batch->n_tokens);
+           prx_denoiser_flops(&recipe->model.config, n_tokens,
+                              prx_route_n_visible(n_tokens, recipe->route.share),
+                              batch->n_tokens);
 }
 
 static int64_t batch_tokens(const struct run *run, const struct prx_loader_batch *batch)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From prompts to pictures: states, noise, Euler steps, decoding. */
 #include "train/generate.h"
+#include "train/route.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,13 +97,15 @@ void prx_generate_presets(const struct prx_generator *gen,
 
 /* What one batch needs; host arrays have the shapes of the tensors. */
 struct batch {
-    struct prx_tensor x;      // [B, C, H, W]
-    struct prx_tensor text;   // [B, L, X]
-    struct prx_tensor mask;   // [B, L] i32
-    struct prx_tensor uncond; // [B, LU, X]
+    struct prx_tensor x;       // [B, C, H, W]
+    struct prx_tensor text;    // [B, L, X]
+    struct prx_tensor mask;    // [B, L] i32
+    struct prx_tensor uncond;  // [B, LU, X]
+    struct prx_tensor visible; // [B, NV] i32
     float *host_x;
     float *host_text;
     int32_t *host_mask;
+    int32_t *host_visible;
 };
 
 static void release_batch(struct prx_backend *be, struct batch *batch)
@@ -111,9 +114,11 @@ static void release_batch(struct prx_backend *be, struct batch *batch)
     prx_tensor_free(be, &batch->text);
     prx_tensor_free(be, &batch->mask);
     prx_tensor_free(be, &batch->uncond);
+    prx_tensor_free(be, &batch->visible);
     free(batch->host_x);
     free(batch->host_text);
     free(batch->host_mask);
+    free(batch->host_visible);
 }
 
 static int put_noise(const struct prx_generator *gen,
@@ -191,6 +196,45 @@ static int put_nulls(const struct prx_generator *gen, int64_t n_jobs,
     return prx_tensor_set(gen->be, &batch->uncond, batch->host_text);
 }
 
+/* The tokens that self-guidance's weaker pass sees, the same in all steps. */
+static int put_visible(const struct prx_generator *gen,
+                       const struct prx_generate_opts *opts,
+                       const struct prx_generate_job *jobs, int64_t n_jobs,
+                       struct batch *batch)
+{
+    int64_t n_tokens = opts->height_px / gen->step_px * (opts->width_px / gen->step_px);
+    double share = gen->info.route_share;
+    const int64_t dims[2] = {n_jobs, prx_route_n_visible(n_tokens, share)};
+    struct prx_rng rng;
+
+    PRX_TRY(prx_tensor_alloc(gen->be, PRX_I32, 2, dims, &batch->visible));
+    batch->host_visible = malloc(prx_tensor_bytes(&batch->visible) + 1);
+    if (!batch->host_visible)
+        return prx_err_nomem("a route");
+    for (int64_t b = 0; b < n_jobs; b++) {
+        prx_rng_init(&rng, opts->seed, PRX_RNG_ROUTE, jobs[b].i_image,
+                     jobs[b].i_prompt);
+        PRX_TRY(prx_route_draw(&rng, n_tokens, share,
+                               batch->host_visible + b * dims[1]));
+    }
+    return prx_tensor_set(gen->be, &batch->visible, batch->host_visible);
+}
+
+/* What guidance leads away from: no prompt, or the prompt over the route. */
+static int put_weaker(const struct prx_generator *gen,
+                      const struct prx_generate_opts *opts,
+                      const struct prx_generate_job *jobs, int64_t n_jobs,
+                      struct batch *batch, struct prx_conditions *out)
+{
+    if (!gen->info.self_guidance) {
+        *out = (struct prx_conditions){.text = &batch->uncond};
+        return put_nulls(gen, n_jobs, batch);
+    }
+    *out = (struct prx_conditions){
+        .text = &batch->text, .mask = &batch->mask, .visible = &batch->visible};
+    return put_visible(gen, opts, jobs, n_jobs, batch);
+}
+
 static int decode(const struct prx_generator *gen, const struct prx_generate_job *jobs,
                   int64_t n_jobs, struct batch *batch, struct prx_image *images)
 {
@@ -236,12 +280,12 @@ int prx_generate(struct prx_generator *gen, const struct prx_generate_opts *opts
     bool is_guided = opts->sampler.guidance_scale != 1;
     PRX_GO(put_noise(gen, opts, jobs, n, &batch));
     PRX_GO(put_prompts(gen, jobs, n, &batch));
-    if (is_guided)
-        PRX_GO(put_nulls(gen, n, &batch));
     const struct prx_conditions prompted = {.text = &batch.text, .mask = &batch.mask};
-    const struct prx_conditions unprompted = {.text = &batch.uncond};
+    struct prx_conditions weaker = {0};
+    if (is_guided)
+        PRX_GO(put_weaker(gen, opts, jobs, n, &batch, &weaker));
     PRX_GO(prx_sample_euler(gen->denoiser, &opts->sampler, &batch.x, &prompted,
-                            is_guided ? &unprompted : NULL, opts->on_step, opts->ctx));
+                            is_guided ? &weaker : NULL, opts->on_step, opts->ctx));
     rc = decode(gen, jobs, n, &batch, images);
 out:
     release_batch(gen->be, &batch);
