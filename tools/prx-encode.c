@@ -32,7 +32,7 @@ enum {
 static const struct opt_row rows[] = {
     {0, "Encoding", OPT_GROUP, NULL, NULL, NULL, 0, 0},
     {0, "vae", OPT_STRING, &cfg.vae, "NAME",
-     "what makes latents of pictures: dct, or none for no latents", 0, 0},
+     "what makes latents of pictures: dct, pixels, or none for no latents", 0, 0},
     {0, "text", OPT_STRING, &cfg.text, "NAME",
      "what makes states of captions: hash, or none for no states", 0, 0},
     {0, "captions", OPT_STRING, &cfg.captions, "NAME,...",

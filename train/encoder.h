@@ -3,10 +3,10 @@
  * encoder.h - the frozen networks around the denoiser: pictures to latents and
  * back, captions to text states.
  *
- * Chosen by name; the embedded ones ("dct", "hash") need no file.  A fingerprint
- * names exactly what made a latent or a text state, so that stale parts are
- * found (sample metadata, encode.PART).  An open encoder is only read: any number
- * of threads may use it.
+ * Chosen by name; the embedded ones ("dct", "pixels", "hash") need no file.  A
+ * fingerprint names exactly what made a latent or a text state, so that stale parts
+ * are found (sample metadata, encode.PART).  An open encoder is only read: any
+ * number of threads may use it.
  */
 #ifndef PRX_TRAIN_ENCODER_H
 #define PRX_TRAIN_ENCODER_H
@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 struct prx_vae {
-    const char *name;   /* "dct" */
+    const char *name;   /* "dct", "pixels" */
     int64_t channels;   /* C of the latent */
     int64_t downsample; /* pixels a latent cell, each way */
     char fingerprint[PRX_HASH_HEX_BYTES];
@@ -45,7 +45,7 @@ struct prx_vae {
     void (*close)(struct prx_vae *vae);
 };
 
-/** prx_vae_open - "dct", or the path of a model this build reads. */
+/** prx_vae_open - "dct", "pixels", or the path of a model this build reads. */
 PRX_MUST_USE int prx_vae_open(const char *word, struct prx_vae **out);
 void prx_vae_close(struct prx_vae *vae);
 

@@ -65,6 +65,7 @@ static void test_networks(void **state)
         {"prx_flux2", 1170921088},
         {"prx_jit_32_small", 1177215744},
         {"nano", 5218816},
+        {"prx_jit_nano", 5403904},
     };
     (void)state;
 

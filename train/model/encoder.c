@@ -10,7 +10,10 @@ int prx_vae_open(const char *word, struct prx_vae **out)
 {
     if (strcmp(word, "dct") == 0)
         return prx_vae_dct_open(out);
-    return prx_err(PRX_EINVAL, "no VAE '%s' in this build; there is: dct", word);
+    if (strcmp(word, "pixels") == 0)
+        return prx_vae_pixels_open(out);
+    return prx_err(PRX_EINVAL, "no VAE '%s' in this build; there are: dct, pixels",
+                   word);
 }
 
 void prx_vae_close(struct prx_vae *vae)

@@ -6,6 +6,7 @@
 #include "train/encoder.h"
 
 PRX_MUST_USE int prx_vae_dct_open(struct prx_vae **out);
+PRX_MUST_USE int prx_vae_pixels_open(struct prx_vae **out);
 PRX_MUST_USE int prx_text_hash_open(const struct prx_text_opts *opts,
                                     struct prx_text_tower **out);
 
