@@ -77,6 +77,36 @@ out:
     return rc;
 }
 
+static int cast_value(struct prx_backend *be, struct prx_tensor *value,
+                      enum prx_dtype dtype)
+{
+    struct prx_tensor cast = {0};
+    int rc = 0;
+
+    if (value->dtype == dtype)
+        return 0;
+    PRX_GO(prx_tensor_alloc(be, dtype, value->n_dims, value->dims, &cast));
+    PRX_GO(be->ops->cast(be, &cast, value));
+    struct prx_tensor before = *value;
+    *value = cast;
+    cast = before;
+out:
+    prx_tensor_free(be, &cast);
+    return rc;
+}
+
+int prx_param_store_cast(struct prx_param_store *store, enum prx_dtype dtype)
+{
+    for (size_t i = 0; i < store->n_params; i++)
+        PRX_TRY(cast_value(store->be, &store->params[i]->value, dtype));
+    return 0;
+}
+
+void prx_param_freeze(struct prx_param_store *store, struct prx_param *param)
+{
+    prx_tensor_free(store->be, &param->grad);
+}
+
 struct prx_param *prx_param_store_find(const struct prx_param_store *store,
                                        const char *name)
 {

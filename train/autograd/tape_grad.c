@@ -22,14 +22,15 @@ struct prx_spare {
     size_t n_bytes;
 };
 
+/* A float32 tensor of the shape of @value. */
 static int take_like(struct prx_space *space, const struct prx_tensor *value,
                      struct prx_tensor *out)
 {
-    size_t n_bytes = prx_tensor_bytes(value);
+    size_t n_bytes = (size_t)prx_tensor_count(value) * prx_dtype_bytes(PRX_F32);
     for (struct prx_spare **at = &space->spares; *at; at = &(*at)->next) {
         if ((*at)->n_bytes != n_bytes)
             continue;
-        *out = *value;
+        PRX_TRY(prx_tensor_shape(PRX_F32, value->n_dims, value->dims, out));
         out->data = (*at)->data;
         *at = (*at)->next;
         return 0;
@@ -162,4 +163,23 @@ int prx_grad_pass(struct prx_tape *tape, struct prx_var *from, struct prx_var *t
 int prx_grad_drop(struct prx_var *x)
 {
     return give_back(x->space, &x->grad);
+}
+
+int prx_weight_open(struct prx_tape *tape, const struct prx_param *param,
+                    struct prx_weight *out)
+{
+    *out = (struct prx_weight){0};
+    if (!param)
+        return 0;
+    out->value = param->value;
+    if (param->value.dtype == PRX_F32)
+        return 0;
+    PRX_TRY(take_like(tape->space, &param->value, &out->copy));
+    out->value = out->copy;
+    return tape->be->ops->cast(tape->be, &out->copy, &param->value);
+}
+
+int prx_weight_close(struct prx_tape *tape, struct prx_weight *weight)
+{
+    return give_back(tape->space, &weight->copy);
 }
