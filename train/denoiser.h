@@ -64,6 +64,16 @@ prx_denoiser_config(const struct prx_denoiser *denoiser);
 PRX_MUST_USE int prx_denoiser_count(const struct prx_denoiser_config *config,
                                     int64_t *out);
 
+/**
+ * prx_denoiser_list - call @visit for every parameter, in the store's order.
+ *
+ * @shape: dims without memory.  Nothing is allocated.  Stops at a visit that fails.
+ */
+PRX_MUST_USE int prx_denoiser_list(const struct prx_denoiser_config *config,
+                                   int (*visit)(void *ctx, const char *name,
+                                                const struct prx_tensor *shape),
+                                   void *ctx);
+
 /** prx_denoiser_flops - multiply-adds times two of one forward pass, for reports. */
 double prx_denoiser_flops(const struct prx_denoiser_config *config,
                           int64_t n_image_tokens, int64_t n_text_tokens);

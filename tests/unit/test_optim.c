@@ -55,19 +55,19 @@ static void near(double got, double want)
 
 static void adamw_follows_its_formula(void **state)
 {
-    const struct prx_adamw_config config = {0.9, 0.95, 1e-8, 0.1};
+    const struct prx_optim_config config = {.adamw = {0.9, 0.95, 1e-8, 0.1}};
     struct prx_param_store store;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     double p[N], m[N] = {0}, v[N] = {0};
     float got[N];
 
     store_init(&store, *state, true);
-    OK(prx_adamw_new(&store, &config, &optim));
+    OK(prx_optim_new(&store, &config, &optim));
     for (int i = 0; i < N; i++)
         p[i] = start[i];
     for (int k = 1; k <= 4; k++) {
         double lr = 0.01 * k;
-        OK(prx_adamw_step(optim, lr, 0.5));
+        OK(prx_optim_step(optim, lr, 0.5));
         assert_int_equal(optim->n_steps, k);
         for (int i = 0; i < N; i++) {
             double g = 0.5 * slope[i];
@@ -81,35 +81,36 @@ static void adamw_follows_its_formula(void **state)
         for (int i = 0; i < N; i++)
             near(got[i], p[i]);
     }
-    prx_adamw_free(optim);
-    prx_adamw_free(NULL);
+    prx_optim_free(optim);
+    prx_optim_free(NULL);
     prx_param_store_release(&store);
 }
 
 static void no_gradient_moves_nothing(void **state)
 {
-    const struct prx_adamw_config config = {0.9, 0.95, 0.0, 0.0};
+    const struct prx_optim_config config = {.adamw = {0.9, 0.95, 0.0, 0.0}};
+    const struct prx_optim_config decaying = {.adamw = {0.9, 0.95, 1e-8, 0.5}};
     struct prx_param_store store;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     float got[N];
 
     /* Zero over zero, with an epsilon of zero, too. */
     store_init(&store, *state, true);
     OK(prx_param_store_zero_grad(&store));
-    OK(prx_adamw_new(&store, &config, &optim));
-    OK(prx_adamw_step(optim, 1.0, 1.0));
+    OK(prx_optim_new(&store, &config, &optim));
+    OK(prx_optim_step(optim, 1.0, 1.0));
     read(&store, &store.params[0]->value, got);
     assert_memory_equal(got, start, sizeof(got));
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
     prx_param_store_release(&store);
 
     /* A parameter without a gradient is left alone, weight decay or not. */
     store_init(&store, *state, false);
-    OK(prx_adamw_new(&store, &(struct prx_adamw_config){0.9, 0.95, 1e-8, 0.5}, &optim));
-    OK(prx_adamw_step(optim, 1.0, 1.0));
+    OK(prx_optim_new(&store, &decaying, &optim));
+    OK(prx_optim_step(optim, 1.0, 1.0));
     read(&store, &store.params[0]->value, got);
     assert_memory_equal(got, start, sizeof(got));
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
     prx_param_store_release(&store);
 }
 

@@ -100,9 +100,10 @@ static void test_baseline(void **state)
     assert_int_equal(budget.n_image_tokens, 256);
     assert_true(budget.step_flops > 3e14 && budget.step_flops < 4e14);
     assert_true(recipe.optim.schedule.lr == 1e-4);
-    assert_true(recipe.optim.adamw.beta1 == 0.9 && recipe.optim.adamw.beta2 == 0.95);
-    assert_true(recipe.optim.adamw.eps == 1e-15 &&
-                recipe.optim.adamw.weight_decay == 0);
+    assert_true(recipe.optim.config.adamw.beta1 == 0.9 &&
+                recipe.optim.config.adamw.beta2 == 0.95);
+    assert_true(recipe.optim.config.adamw.eps == 1e-15 &&
+                recipe.optim.config.adamw.weight_decay == 0);
     assert_true(recipe.optim.clip_norm == 0.2);
     assert_int_equal(recipe.optim.schedule.warmup_steps, 1000);
     assert_true(recipe.optim.schedule.composer_lag);

@@ -280,7 +280,7 @@ static void test_resume_past_damage(void **state)
     char *want_losses = read_losses(fixture, "run/log.jsonl");
     assert_int_equal(
         truncate(prx_scratch_path(&fixture->scratch,
-                                  "run/ckpt-0000012/trainer/adamw_v.safetensors"),
+                                  "run/ckpt-0000012/trainer/moment2.safetensors"),
                  100),
         0);
     /* The log may be torn too. */
