@@ -22,7 +22,7 @@ struct prx_note {
     struct prx_var *out;
 };
 
-struct prx_spare; /* memory of gradients and copies no longer needed */
+struct prx_spare; /* memory no longer needed */
 
 /* Memory of values, and of their gradients: both are given back together. */
 struct prx_space {
@@ -59,6 +59,13 @@ bool prx_tape_scratch(struct prx_tape *tape, int n_dims, const int64_t *dims,
  */
 void *prx_tape_note(struct prx_tape *tape, size_t n_bytes, prx_bwd_fn bwd,
                     struct prx_var *out);
+
+/** prx_space_take - an uninitialised f32 tensor: spare memory of its size, or new. */
+PRX_MUST_USE int prx_space_take(struct prx_space *space, int n_dims,
+                                const int64_t *dims, struct prx_tensor *out);
+
+/** prx_space_give - @tensor's memory is spare; its shape stays. */
+PRX_MUST_USE int prx_space_give(struct prx_space *space, struct prx_tensor *tensor);
 
 /** prx_space_reset - forget what lives in @space; memory is kept for reuse. */
 PRX_MUST_USE int prx_space_reset(struct prx_space *space);

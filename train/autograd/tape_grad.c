@@ -22,43 +22,50 @@ struct prx_spare {
     size_t n_bytes;
 };
 
-/* A float32 tensor of the shape of @value. */
-static int take_like(struct prx_space *space, const struct prx_tensor *value,
-                     struct prx_tensor *out)
+int prx_space_take(struct prx_space *space, int n_dims, const int64_t *dims,
+                   struct prx_tensor *out)
 {
-    size_t n_bytes = (size_t)prx_tensor_count(value) * prx_dtype_bytes(PRX_F32);
+    struct prx_tensor tensor;
+
+    PRX_TRY(prx_tensor_shape(PRX_F32, n_dims, dims, &tensor));
     for (struct prx_spare **at = &space->spares; *at; at = &(*at)->next) {
-        if ((*at)->n_bytes != n_bytes)
+        if ((*at)->n_bytes != prx_tensor_bytes(&tensor))
             continue;
-        PRX_TRY(prx_tensor_shape(PRX_F32, value->n_dims, value->dims, out));
+        *out = tensor;
         out->data = (*at)->data;
         *at = (*at)->next;
         return 0;
     }
-    return prx_arena_tensor(space->arena, PRX_F32, value->n_dims, value->dims, out);
+    return prx_arena_tensor(space->arena, PRX_F32, n_dims, dims, out);
 }
 
-static int give_back(struct prx_space *space, struct prx_tensor *grad)
+int prx_space_give(struct prx_space *space, struct prx_tensor *tensor)
 {
     void *memory = NULL;
-    if (!grad->data)
+
+    if (!tensor->data)
         return 0;
     PRX_TRY(prx_arena_host(space->arena, sizeof(struct prx_spare), &memory));
     struct prx_spare *spare = memory;
     *spare = (struct prx_spare){
         .next = space->spares,
-        .data = grad->data,
-        .n_bytes = prx_tensor_bytes(grad),
+        .data = tensor->data,
+        .n_bytes = prx_tensor_bytes(tensor),
     };
     space->spares = spare;
-    grad->data = NULL;
+    tensor->data = NULL;
     return 0;
+}
+
+static int take_grad(struct prx_var *x)
+{
+    return prx_space_take(x->space, x->value.n_dims, x->value.dims, &x->grad);
 }
 
 static int open_aside(struct prx_tape *tape, const struct prx_tensor *value,
                       struct prx_tensor *sum, struct prx_grad *out)
 {
-    PRX_TRY(take_like(tape->space, value, &out->aside));
+    PRX_TRY(prx_space_take(tape->space, value->n_dims, value->dims, &out->aside));
     out->to = &out->aside;
     out->sum = sum;
     return 0;
@@ -75,7 +82,7 @@ int prx_grad_open(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out
         return prx_err(PRX_EINVAL, "a value is read both whole and by column blocks");
     out->add = x->grad.data != NULL;
     out->to = &x->grad;
-    return out->add ? 0 : take_like(x->space, &x->value, &x->grad);
+    return out->add ? 0 : take_grad(x);
 }
 
 int prx_grad_open_set(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out)
@@ -98,7 +105,7 @@ int prx_grad_close(struct prx_tape *tape, struct prx_grad *grad)
 {
     if (grad->sum)
         PRX_TRY(tape->be->ops->axpby(tape->be, grad->sum, 1.0f, &grad->aside, 1.0f));
-    return give_back(tape->space, &grad->aside);
+    return prx_space_give(tape->space, &grad->aside);
 }
 
 static uint32_t block_bit(const struct prx_var *x, int64_t col, int64_t width)
@@ -135,7 +142,7 @@ int prx_grad_open_block(struct prx_tape *tape, struct prx_var *x, int64_t col,
     if (!x->needs_grad)
         return open_aside(tape, &x->value, NULL, out);
     if (!x->blocks_written) {
-        PRX_TRY(take_like(x->space, &x->value, &x->grad));
+        PRX_TRY(take_grad(x));
         /* Columns that nobody reads have gradient zero. */
         if (x->grad.data && !has_all_readers(x, width))
             PRX_TRY(tape->be->zero(tape->be, x->grad.data, prx_tensor_bytes(&x->grad)));
@@ -162,24 +169,5 @@ int prx_grad_pass(struct prx_tape *tape, struct prx_var *from, struct prx_var *t
 
 int prx_grad_drop(struct prx_var *x)
 {
-    return give_back(x->space, &x->grad);
-}
-
-int prx_weight_open(struct prx_tape *tape, const struct prx_param *param,
-                    struct prx_weight *out)
-{
-    *out = (struct prx_weight){0};
-    if (!param)
-        return 0;
-    out->value = param->value;
-    if (param->value.dtype == PRX_F32)
-        return 0;
-    PRX_TRY(take_like(tape->space, &param->value, &out->copy));
-    out->value = out->copy;
-    return tape->be->ops->cast(tape->be, &out->copy, &param->value);
-}
-
-int prx_weight_close(struct prx_tape *tape, struct prx_weight *weight)
-{
-    return give_back(tape->space, &weight->copy);
+    return prx_space_give(x->space, &x->grad);
 }
