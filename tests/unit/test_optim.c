@@ -206,6 +206,20 @@ static void muon_takes_matrices_of_blocks(void **state)
 {
     const struct prx_optim_config adamw = {.adamw = {0.9, 0.95, 1e-3, 0.1}};
     float got[N_EACH], want[N_EACH];
+    struct prx_param_store store;
+
+    model_init(&store, *state);
+    for (int kind = 0; kind < 2; kind++) {
+        struct prx_optim *optim = NULL;
+        OK(prx_optim_new(&store, kind ? &muon : &adamw, &optim));
+        assert_string_equal(prx_optim_kind_name(optim->kind), kind ? "muon" : "adamw");
+        for (size_t i = 0; i < N_PARAMS; i++) {
+            assert_non_null(optim->m[i].data);
+            assert_int_equal(optim->v[i].data == NULL, kind == 1 && i == 0);
+        }
+        prx_optim_free(optim);
+    }
+    prx_param_store_release(&store);
 
     expect_muon(*state, 0.01, 0.2, want);
     train(*state, &muon, 0, got);
