@@ -145,8 +145,9 @@ double prx_lr_at(const struct prx_lr_schedule *schedule, int64_t k);
 
 /*
  * ema = smoothing * ema + (1 - smoothing) * w after every interval-th step, once
- * active, in float32 whatever the weights are stored as.  Averages begin as copies of the weights, when made and when they become
- * active.  Source: PRX prx/algorithm/ema.py.
+ * active, in float32 whatever the weights are stored as.  Averages begin as copies of
+ * the weights, when made and when they become active.
+ * Source: PRX prx/algorithm/ema.py.
  */
 struct prx_ema {
     struct prx_param_store *store;

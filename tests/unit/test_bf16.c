@@ -118,7 +118,7 @@ static void casting_rounds(void **state)
     prx_param_store_release(&store);
 }
 
-/* --- what training loses ------------------------------------------------------------ */
+/* --- what training loses ---------------------------------------------------------- */
 
 /* A weight of 1 after @n_steps by a gradient of 1, whose average lags a step. */
 static void descend(struct prx_backend *be, enum prx_dtype dtype, int kind, double lr,

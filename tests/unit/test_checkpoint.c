@@ -296,108 +296,6 @@ static void test_names(void **state)
     free(names);
 }
 
-/* --- other dtypes, other optimisers ----------------------------------------------- */
-
-/* A network of other dtype or optimiser that resumes from the fixture's. */
-static int resume_with(struct fixture *fixture, enum prx_dtype dtype,
-                       enum prx_optim_kind kind)
-{
-    const struct prx_optim_config config = {.kind = (int)kind};
-    struct net other;
-
-    net_open(&other, -7);
-    prx_optim_free(other.state.optim);
-    assert_int_equal(prx_param_store_cast(other.store, dtype), 0);
-    assert_int_equal(prx_optim_new(other.store, &config, &other.state.optim), 0);
-    int rc = prx_checkpoint_resume(fixture->path, other.denoiser, &other.state);
-    net_close(&other);
-    return rc;
-}
-
-static void test_other_state(void **state)
-{
-    struct fixture *fixture = *state;
-
-    assert_int_equal(resume_with(fixture, PRX_F32, PRX_OPTIM_ADAMW), 0);
-    assert_int_equal(resume_with(fixture, PRX_F32, PRX_OPTIM_MUON), PRX_EINVAL);
-    assert_non_null(strstr(prx_err_message(), "made with optim.kind adamw, not muon"));
-    assert_int_equal(resume_with(fixture, PRX_BF16, PRX_OPTIM_ADAMW), PRX_EINVAL);
-    assert_non_null(
-        strstr(prx_err_message(), "made with precision.params f32, not bf16"));
-
-    /* As it was before it was told whose the moments are. */
-    prx_scratch_puts(&fixture->scratch, "ckpt-0000005/trainer/state.json",
-                     "{\"step\": 5, \"optim_steps\": 4, \"n_nonfinite\": 0,"
-                     " \"ema_active\": false, \"batch\": 16, \"seed\": 42,"
-                     " \"samples\": \"00112233445566778899aabbccddeeff\"}");
-    assert_int_equal(resume_with(fixture, PRX_F32, PRX_OPTIM_ADAMW), PRX_EFORMAT);
-    assert_non_null(strstr(prx_err_message(), "ckpt-0000005: made by an older version"));
-}
-
-/* Half the bytes, the same numbers; read into float32 they are what they were. */
-static void test_narrow(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct prx_optim_config config = {.kind = PRX_OPTIM_MUON};
-    const char *path = prx_scratch_path(&fixture->scratch, "narrow");
-    struct net net, again, wide;
-
-    for (int i = 0; i < 2; i++) {
-        struct net *each = i ? &again : &net;
-        net_open(each, i ? -7 : 3);
-        prx_optim_free(each->state.optim);
-        assert_int_equal(prx_param_store_cast(each->store, PRX_BF16), 0);
-        assert_int_equal(prx_optim_new(each->store, &config, &each->state.optim), 0);
-    }
-    net.state.optim->n_steps = 9;
-    for (size_t i = 0; i < net.store->n_params; i++) {
-        struct prx_tensor *m = &net.state.optim->m[i];
-        assert_int_equal(m->dtype, PRX_BF16);
-        assert_int_equal(
-            net.be->ops->cast(net.be, m, &net.state.ema->averages[i]), 0);
-    }
-    assert_int_equal(prx_checkpoint_write(path, net.denoiser, &tiny_info, &net.state),
-                     0);
-    assert_int_equal(prx_checkpoint_resume(path, again.denoiser, &again.state), 0);
-    assert_int_equal(again.state.optim->n_steps, 9);
-    net_open(&wide, -7);
-    const char *weights = prx_scratch_path(
-        &fixture->scratch, "narrow/transformer/diffusion_pytorch_model.safetensors");
-    struct stat status;
-    assert_int_equal(stat(weights, &status), 0);
-    assert_true(status.st_size < 3 * prx_param_store_count(net.store));
-    assert_int_equal(prx_params_load(wide.store, NULL, weights), 0);
-    for (size_t i = 0; i < net.store->n_params; i++) {
-        const struct prx_param *param = net.store->params[i];
-        bool is_muon = prx_muon_takes(param->name, param->value.n_dims, "blocks");
-        assert_int_equal(again.store->params[i]->value.dtype, PRX_BF16);
-        assert_same_tensor(net.be, &param->value, &again.store->params[i]->value);
-        assert_same_tensor(net.be, &net.state.optim->m[i], &again.state.optim->m[i]);
-        assert_same_tensor(net.be, &net.state.ema->averages[i],
-                           &again.state.ema->averages[i]);
-        assert_int_equal(net.state.optim->v[i].n_dims == 0, is_muon);
-    }
-    assert_int_equal(prx_param_store_cast(net.store, PRX_F32), 0);
-    for (size_t i = 0; i < net.store->n_params; i++)
-        assert_same_tensor(net.be, &net.store->params[i]->value,
-                           &wide.store->params[i]->value);
-
-    /* The state of one optimiser has no room for that of another. */
-    char *moment = NULL;
-    assert_int_equal(
-        prx_strdup(prx_scratch_path(&fixture->scratch,
-                                    "ckpt-0000005/trainer/moment2.safetensors"),
-                   &moment),
-        0);
-    assert_int_equal(prx_params_load(again.store, again.state.optim->v, moment),
-                     PRX_ESHAPE);
-    assert_non_null(strstr(prx_err_message(), "is not expected"));
-    free(moment);
-    net_close(&wide);
-    net_close(&again);
-    net_close(&net);
-}
-
 /* --- whole or not --------------------------------------------------------------- */
 
 static void damage(const char *path)
@@ -610,8 +508,6 @@ int main(void)
         ROW(test_open),
         ROW(test_published),
         ROW(test_names),
-        ROW(test_other_state),
-        ROW(test_narrow),
         ROW(test_newest),
         ROW(test_prune),
         ROW(test_config),

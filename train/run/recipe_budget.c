@@ -15,8 +15,9 @@ static int add_param(void *ctx, const char *name, const struct prx_tensor *shape
     const struct prx_recipe *recipe = sum->recipe;
     const struct prx_optim_rule rule =
         prx_optim_rule(&recipe->optim.config, name, shape->n_dims, &sum->met);
+    enum prx_dtype dtype = (enum prx_dtype)recipe->precision.params;
     uint64_t count = (uint64_t)prx_tensor_count(shape);
-    uint64_t n_bytes = count * prx_dtype_bytes((enum prx_dtype)recipe->precision.params);
+    uint64_t n_bytes = count * prx_dtype_bytes(dtype);
 
     budget->n_params += (int64_t)count;
     budget->param_bytes += n_bytes;
