@@ -30,7 +30,7 @@ extern "C" {
 /* A trained tensor: lives in a store, outlives every tape. */
 struct prx_param {
     char *name;              /* as in the published checkpoint (diffusers form) */
-    struct prx_tensor value; /* f32, or bf16 after prx_param_store_cast() */
+    struct prx_tensor value; /* f32 or bf16, as the store has it */
     struct prx_tensor grad;  /* f32, same shape; data NULL when not trained */
 };
 
@@ -38,6 +38,7 @@ struct prx_param {
 struct prx_param_store {
     struct prx_backend *be;
     bool train;                /* parameters have gradients */
+    enum prx_dtype dtype;      /* of values, f32 at first: prx_param_store_cast() */
     struct prx_param **params; /* each allocated alone: addresses stay */
     size_t n_params;
     size_t cap_params;

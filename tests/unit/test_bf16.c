@@ -115,6 +115,13 @@ static void casting_rounds(void **state)
     OK(prx_tensor_set_f32(store.be, &store.params[0]->value, before));
     OK(prx_tensor_get_f32(store.be, &store.params[0]->value, before));
     assert_memory_equal(before, after, sizeof(after));
+
+    /* What is added later is of the store's dtype. */
+    struct prx_param *late = NULL;
+    assert_int_equal(store.dtype, PRX_BF16);
+    OK(prx_param_store_add(&store, "late", 1, (int64_t[]){3}, &late));
+    assert_int_equal(late->value.dtype, PRX_BF16);
+    assert_int_equal(late->grad.dtype, PRX_F32);
     prx_param_store_release(&store);
 }
 

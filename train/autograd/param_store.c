@@ -45,10 +45,10 @@ static int reserve(struct prx_param_store *store)
     return 0;
 }
 
-static int new_zeros(struct prx_backend *be, int n_dims, const int64_t *dims,
-                     struct prx_tensor *out)
+static int new_zeros(struct prx_backend *be, enum prx_dtype dtype, int n_dims,
+                     const int64_t *dims, struct prx_tensor *out)
 {
-    PRX_TRY(prx_tensor_alloc(be, PRX_F32, n_dims, dims, out));
+    PRX_TRY(prx_tensor_alloc(be, dtype, n_dims, dims, out));
     return prx_tensor_zero(be, out);
 }
 
@@ -65,9 +65,9 @@ int prx_param_store_add(struct prx_param_store *store, const char *name, int n_d
     if (!param)
         return prx_err_nomem("a parameter");
     PRX_GO(prx_strdup(name, &param->name));
-    PRX_GO(new_zeros(store->be, n_dims, dims, &param->value));
+    PRX_GO(new_zeros(store->be, store->dtype, n_dims, dims, &param->value));
     if (store->train)
-        PRX_GO(new_zeros(store->be, n_dims, dims, &param->grad));
+        PRX_GO(new_zeros(store->be, PRX_F32, n_dims, dims, &param->grad));
     store->params[store->n_params++] = param;
     if (out)
         *out = param;
@@ -99,6 +99,7 @@ int prx_param_store_cast(struct prx_param_store *store, enum prx_dtype dtype)
 {
     for (size_t i = 0; i < store->n_params; i++)
         PRX_TRY(cast_value(store->be, &store->params[i]->value, dtype));
+    store->dtype = dtype;
     return 0;
 }
 

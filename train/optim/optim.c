@@ -37,8 +37,6 @@ static int make_rules(struct prx_optim *optim, const struct prx_optim_config *co
 static int make_state(struct prx_optim *optim)
 {
     struct prx_param_store *store = optim->store;
-    enum prx_dtype dtype =
-        store->n_params > 0 ? store->params[0]->value.dtype : PRX_F32;
     bool *is_wanted = calloc(store->n_params + 1, sizeof(*is_wanted));
     int rc = 0;
 
@@ -46,10 +44,10 @@ static int make_state(struct prx_optim *optim)
         return prx_err_nomem("an optimiser");
     for (size_t i = 0; i < store->n_params; i++)
         is_wanted[i] = optim->rules[i].lr_scale != 0.0;
-    PRX_GO(prx_optim_state_new(store, dtype, is_wanted, &optim->m));
+    PRX_GO(prx_optim_state_new(store, store->dtype, is_wanted, &optim->m));
     for (size_t i = 0; i < store->n_params; i++)
         is_wanted[i] &= optim->rules[i].kind == PRX_OPTIM_ADAMW;
-    rc = prx_optim_state_new(store, dtype, is_wanted, &optim->v);
+    rc = prx_optim_state_new(store, store->dtype, is_wanted, &optim->v);
 out:
     free(is_wanted);
     return rc;

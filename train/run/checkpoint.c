@@ -77,13 +77,10 @@ out:
 static void name_state(const struct prx_optim *optim,
                        struct prx_train_position *position)
 {
-    const struct prx_param_store *store = optim->store;
-    enum prx_dtype dtype =
-        store->n_params > 0 ? store->params[0]->value.dtype : PRX_F32;
-
     snprintf(position->optim, sizeof(position->optim), "%s",
              prx_optim_kind_name(optim->kind));
-    snprintf(position->params, sizeof(position->params), "%s", prx_dtype_name(dtype));
+    snprintf(position->params, sizeof(position->params), "%s",
+             prx_dtype_name(optim->store->dtype));
 }
 
 static int put_state(const char *dir, struct prx_denoiser *denoiser,
