@@ -73,6 +73,14 @@ static int print_help(void)
     return rc;
 }
 
+/* The study measured what this costs: its FID of 18.20 became 21.87. */
+static void warn_of_bf16(void)
+{
+    prx_log_warning("precision.params: bf16 keeps weights and moments to 8 bits;"
+                    " updates below 1/256 of a weight are lost"
+                    " (in the study, FID 21.87 instead of 18.20)");
+}
+
 static int read_recipe(const char *word, struct prx_recipe *recipe)
 {
     char *path = NULL;
@@ -89,6 +97,8 @@ static int read_recipe(const char *word, struct prx_recipe *recipe)
             goto out;
     }
     rc = prx_recipe_resolve(recipe);
+    if (rc == 0 && recipe->precision.params == PRX_BF16)
+        warn_of_bf16();
 out:
     free(path);
     return rc;

@@ -93,6 +93,12 @@ PRX_MUST_USE int prx_tensor_get(struct prx_backend *be, const struct prx_tensor 
                                 void *host);
 PRX_MUST_USE int prx_tensor_zero(struct prx_backend *be, struct prx_tensor *tensor);
 
+/* Set and get of an f32 or bf16 tensor by float32 numbers, rounded to its dtype. */
+PRX_MUST_USE int prx_tensor_set_f32(struct prx_backend *be, struct prx_tensor *tensor,
+                                    const float *host);
+PRX_MUST_USE int prx_tensor_get_f32(struct prx_backend *be,
+                                    const struct prx_tensor *tensor, float *host);
+
 #ifdef __cplusplus
 }
 #endif

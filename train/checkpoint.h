@@ -8,7 +8,7 @@
  *                  ema/                  the same of the averaged weights, if any
  *                  scheduler/scheduler_config.json
  *                  prx.json              what sampling needs beyond diffusers
- *                  trainer/              optimiser state and position (training only)
+ *                  trainer/              position, moment1 and moment2 (training only)
  *                  manifest.json         xxh128 and size of every other file
  *
  * The folder appears by one rename or not at all.  "Whole" means that every file
@@ -56,11 +56,13 @@ struct prx_train_position {
     int64_t batch; /* samples a step; another one would be another order */
     uint64_t seed;
     char samples[PRX_HASH_HEX_BYTES]; /* the loader's fingerprint of the samples */
+    char optim[16];                   /* prx_optim_kind_name() */
+    char params[8];                   /* prx_dtype_name() of weights and moments */
 };
 
 /* What a training checkpoint holds beside the weights. */
 struct prx_train_state {
-    struct prx_adamw *optim;
+    struct prx_optim *optim;
     struct prx_ema *ema; /* NULL: no averages */
     struct prx_train_position position;
 };
@@ -68,8 +70,8 @@ struct prx_train_state {
 /**
  * prx_checkpoint_write - write @path whole, then name it; one of that name is replaced.
  *
- * @state: NULL for a checkpoint that only samples; optim_steps and ema_active of
- *         its position are taken from optim and ema.
+ * @state: NULL for a checkpoint that only samples; optim_steps, optim, params and
+ *         ema_active of its position are taken from optim and ema.
  */
 PRX_MUST_USE int prx_checkpoint_write(const char *path, struct prx_denoiser *denoiser,
                                       const struct prx_model_info *info,
@@ -92,7 +94,8 @@ PRX_MUST_USE int prx_checkpoint_open(const char *path, struct prx_backend *be,
  * prx_checkpoint_resume - weights, moments, averages and position from @path.
  *
  * @state: optim, and ema if it is wanted, are filled in place.
- * Errors: as prx_checkpoint_open(); PRX_EINVAL (averages are wanted and not there).
+ * Errors: as prx_checkpoint_open(); PRX_EINVAL (averages are wanted and not there;
+ *         made by another optimiser, or stored as another dtype).
  */
 PRX_MUST_USE int prx_checkpoint_resume(const char *path, struct prx_denoiser *denoiser,
                                        struct prx_train_state *state);
@@ -142,9 +145,10 @@ PRX_MUST_USE int prx_train_position_write(const struct prx_train_position *posit
  * prx_params_load - values from a safetensors file, by either form of the names.
  *
  * @tensors: one a parameter of @store, in its order; NULL for the parameters'
- *           own values.
+ *           own values.  A zeroed struct has no tensor in the file.
  * Strict: a missing, unexpected or misshapen tensor is an error that names it.
- * float16, bfloat16 and float64 are converted.
+ * float16, bfloat16, float32 and float64 are converted to what the tensors are; saved
+ * is what they are, F32 or BF16.
  */
 PRX_MUST_USE int prx_params_load(struct prx_param_store *store,
                                  struct prx_tensor *tensors, const char *path);

@@ -85,6 +85,16 @@ PRX_MUST_USE int prx_denoiser_count(const struct prx_denoiser_config *config,
                                     int64_t *out);
 
 /**
+ * prx_denoiser_list - call @visit for every parameter, in the store's order.
+ *
+ * @shape: dims without memory.  Nothing is allocated.  Stops at a visit that fails.
+ */
+PRX_MUST_USE int prx_denoiser_list(const struct prx_denoiser_config *config,
+                                   int (*visit)(void *ctx, const char *name,
+                                                const struct prx_tensor *shape),
+                                   void *ctx);
+
+/**
  * prx_denoiser_flops - multiply-adds times two of one forward pass, for reports.
  *
  * @n_visible_tokens: of the image, in the blocks of the config's route.

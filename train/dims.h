@@ -9,7 +9,7 @@
  * tensor it meets and must have that size wherever it stands again; a number is
  * that size.  A leading R takes all dimensions before the named ones, flattened.
  * "?" after a tensor's name: it may be absent (NULL, or without memory), and binds
- * nothing then.  "#": its dtype is i32; all others are f32.
+ * nothing then.  "#": its dtype is i32.  "~": f32 or bf16.  All others are f32.
  */
 #ifndef PRX_TRAIN_DIMS_H
 #define PRX_TRAIN_DIMS_H

@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 struct prx_adamw_slot;
+struct prx_muon_slot;
 
 /* y [R, O], x [R, I], w [O, I], b [O] or absent; their gradients have their shapes. */
 struct prx_linear_dims {
@@ -37,6 +38,10 @@ PRX_MUST_USE int prx_match_elements(int64_t *count, const char *op,
                                     const struct prx_tensor *a,
                                     const struct prx_tensor *b,
                                     const struct prx_tensor *c);
+
+/* y, x of one count, each f32 or bf16. */
+PRX_MUST_USE int prx_match_cast(int64_t *count, const char *op,
+                                const struct prx_tensor *y, const struct prx_tensor *x);
 
 /* y [B, X], columns col .. col + dim - 1 of it, dim even; v [B]. */
 struct prx_sinusoid_dims {
@@ -147,11 +152,17 @@ PRX_MUST_USE int prx_match_samples(struct prx_sample_dims *out, const char *op,
 /* One element: a loss, a sum. */
 PRX_MUST_USE int prx_match_scalar(const char *op, const struct prx_tensor *scalar);
 
-/* n tensors each; the i-th of both lists have one count.  bs may be NULL. */
-PRX_MUST_USE int prx_match_lists(const char *op, size_t n, const struct prx_tensor *as,
-                                 const struct prx_tensor *bs);
+/* n tensors. */
+PRX_MUST_USE int prx_match_list(const char *op, size_t n,
+                                const struct prx_tensor *tensors);
+/* n pairs, each of one count; each tensor f32 or bf16. */
+PRX_MUST_USE int prx_match_pairs(const char *op, size_t n, const struct prx_tensor *ys,
+                                 const struct prx_tensor *xs);
+/* Parameters and moments may be bf16, gradients are f32. */
 PRX_MUST_USE int prx_match_adamw(const char *op, size_t n,
                                  const struct prx_adamw_slot *slots);
+PRX_MUST_USE int prx_match_muon(const char *op, size_t n,
+                                const struct prx_muon_slot *slots);
 
 #ifdef __cplusplus
 }

@@ -14,7 +14,9 @@
  *   - Outputs are overwritten (=); gradients of parameters are added to (+=).
  *     A gradient of an activation is overwritten, or added to where the op has
  *     the argument @add and it is true.
- *   - Tensors are float32 unless said; sums run in float32 or wider.
+ *   - Tensors are float32 unless said; sums run in float32 or wider.  What is
+ *     marked bf16 may be either: it is widened when read, computed with as float32,
+ *     and rounded once, to the nearest even, when written.
  *   - Outputs do not alias inputs unless said.
  *   - An operand that may be NULL may also be a tensor whose data is NULL.
  *   - A count of zero (R = 0, B = 0, L = 0) does nothing and is no error.
@@ -38,12 +40,12 @@ typedef struct prx_backend prx_be;
 typedef struct prx_tensor prx_t;
 typedef const struct prx_tensor prx_ct;
 
-/* One parameter of the multi-tensor optimiser ops; all four have one shape. */
+/* One parameter of the multi-tensor optimiser ops; all of a slot have one shape. */
 struct prx_adamw_slot {
-    struct prx_tensor p; /* parameter */
+    struct prx_tensor p; /* parameter, bf16 */
     struct prx_tensor g; /* gradient */
-    struct prx_tensor m; /* first moment */
-    struct prx_tensor v; /* second moment */
+    struct prx_tensor m; /* first moment, bf16 */
+    struct prx_tensor v; /* second moment, bf16 */
 };
 
 /* float64: 1 - beta2 of a float32 beta2 would be wrong in the fifth digit. */
@@ -54,6 +56,33 @@ struct prx_adamw_args {
     double weight_decay;
     int64_t step;      /* k = 1, 2, ... */
     double grad_scale; /* gradients are multiplied by this first (clipping) */
+};
+
+/* One matrix of muon; all of a slot have one shape, [O, I]. */
+struct prx_muon_slot {
+    struct prx_tensor p; /* parameter, bf16 */
+    struct prx_tensor g; /* gradient */
+    struct prx_tensor m; /* momentum, bf16 */
+};
+
+/* How an update of zero is kept from being divided by zero. */
+enum prx_muon_eps {
+    PRX_MUON_EPS_ADD,   /* |u| + eps, as muon_fsdp2 */
+    PRX_MUON_EPS_CLAMP, /* max(|u|, eps), as torch.optim.Muon */
+};
+
+struct prx_muon_args {
+    double lr;
+    double momentum; /* mu */
+    bool nesterov;
+    double weight_decay;
+    int ns_steps;   /* Newton-Schulz iterations */
+    double a, b, c; /* their coefficients */
+    double eps;
+    enum prx_muon_eps eps_mode;
+    bool rms_scale;
+    bool bf16; /* round the iterations to bf16 */
+    double grad_scale;
 };
 
 struct prx_ops {
@@ -80,6 +109,9 @@ struct prx_ops {
 
     /* axpby - y = alpha x + beta y; beta = 0 does not read y. */
     int (*axpby)(prx_be *be, prx_t *y, float alpha, prx_ct *x, float beta);
+
+    /* cast - y = x in the dtype of y; both bf16, any one count; NaN stays NaN. */
+    int (*cast)(prx_be *be, prx_t *y, prx_ct *x);
 
     /*
      * sinusoid - embedding of numbers, cosines first (Vaswani et al. 2017,
@@ -254,7 +286,25 @@ struct prx_ops {
     int (*adamw)(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
                  const struct prx_adamw_args *args);
 
-    /* lerp - y = (1 - weight) y + weight x for n pairs of tensors (EMA). */
+    /*
+     * muon - one step for n matrices: momentum, made nearly orthogonal (Jordan et al.
+     * 2024, kellerjordan.github.io/posts/muon), as muon_fsdp2 and torch.optim.Muon.
+     *     g = grad_scale g;  p *= 1 - lr wd
+     *     m = mu m + (1-mu) g;  u = nesterov ? mu m + (1-mu) g : m
+     *     X = u / (|u|_F + eps), or u / max(|u|_F, eps)
+     *     ns_steps times: A = X X^T;  B = b A + (c A) A;  X = a X + B X
+     *     p -= lr f X,  f = rms_scale ? 0.2 sqrt(max(O, I)) : sqrt(max(1, O/I))
+     * f with rms_scale gives the update the size of AdamW's (Liu et al. 2025,
+     * arXiv:2502.16982).  Of a matrix with O > I, X is the transpose.
+     *
+     * @bf16: u, |u|_F, the divisor, X, A and B are rounded to bf16, each product of
+     * matrices being summed in float32; with PRX_MUON_EPS_ADD also b A, c A, (c A) A,
+     * a X and B X, as that implementation has them as tensors.
+     */
+    int (*muon)(prx_be *be, const struct prx_muon_slot *slots, size_t n,
+                const struct prx_muon_args *args);
+
+    /* lerp - y = (1 - weight) y + weight x for n pairs of tensors, bf16 (EMA). */
     int (*lerp)(prx_be *be, const struct prx_tensor *ys, const struct prx_tensor *xs,
                 size_t n, double weight);
 };
@@ -262,7 +312,7 @@ struct prx_ops {
 /* The names of all slots, for tables: a backend's own, wrappers, tests. */
 /* clang-format off */
 #define PRX_FOR_EACH_OP(X)                                                       \
-    X(linear_fwd) X(linear_bwd) X(silu_fwd) X(silu_bwd) X(add) X(axpby)          \
+    X(linear_fwd) X(linear_bwd) X(silu_fwd) X(silu_bwd) X(add) X(axpby) X(cast)  \
     X(sinusoid) X(patchify) X(unpatchify) X(concat_tokens_fwd)                   \
     X(concat_tokens_bwd) X(gather_tokens_fwd) X(gather_tokens_bwd)               \
     X(merge_tokens_fwd) X(merge_tokens_bwd) X(ln_modulate_fwd)                   \
@@ -270,7 +320,7 @@ struct prx_ops {
     X(head_norm_rope_fwd) X(head_norm_rope_bwd) X(attention_fwd)                 \
     X(attention_bwd) X(gated_gelu_fwd) X(gated_gelu_bwd) X(flow_mix)             \
     X(x0_velocity_fwd) X(x0_velocity_bwd) X(mse_fwd) X(mse_bwd) X(sumsq)         \
-    X(adamw) X(lerp)
+    X(adamw) X(muon) X(lerp)
 /* clang-format on */
 
 /* Declare prx_PLACE_OP with the type of the slot it fills. */

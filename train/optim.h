@@ -5,11 +5,17 @@
 #ifndef PRX_TRAIN_OPTIM_H
 #define PRX_TRAIN_OPTIM_H
 
+#include "libdata/conf.h"
 #include "train/tape.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum prx_optim_kind {
+    PRX_OPTIM_ADAMW,
+    PRX_OPTIM_MUON, /* for matrices of blocks; AdamW for all others */
+};
 
 struct prx_adamw_config {
     double beta1, beta2;
@@ -17,27 +23,99 @@ struct prx_adamw_config {
     double weight_decay;
 };
 
-/*
- * Moments of every parameter of one store, float32, in the store's order.  A
- * parameter without gradient is left alone.
- */
-struct prx_adamw {
-    struct prx_param_store *store;
-    struct prx_adamw_config config;
-    struct prx_tensor *m;
-    struct prx_tensor *v;
-    int64_t n_steps;              /* taken so far */
-    struct prx_adamw_slot *slots; /* private */
+struct prx_muon_config {
+    double momentum;
+    bool nesterov;
+    double weight_decay;
+    int64_t ns_steps;   /* Newton-Schulz iterations */
+    bool rms_scale;     /* scale updates to the size of AdamW's */
+    int dtype;          /* of the iterations: PRX_F32 or PRX_BF16 */
+    int eps_mode;       /* enum prx_muon_eps */
+    const char *filter; /* of prx_muon_takes(), borrowed; NULL: PRX_MUON_FILTER */
+    double adam_eps;    /* in place of adamw.eps */
 };
 
-/** prx_adamw_new - moments zero.  @store must outlive it. */
-PRX_MUST_USE int prx_adamw_new(struct prx_param_store *store,
-                               const struct prx_adamw_config *config,
-                               struct prx_adamw **out);
-void prx_adamw_free(struct prx_adamw *optim);
+/*
+ * Factors of rate and weight decay stand in tables keyed by shell patterns of
+ * parameter names, as {"final_layer.*": 0.5}; the first that matches holds, and 1
+ * where none does.
+ */
+struct prx_optim_config {
+    int kind; /* enum prx_optim_kind */
+    struct prx_adamw_config adamw;
+    struct prx_muon_config muon; /* PRX_OPTIM_MUON only */
+    struct prx_conf_weights lr_scale;
+    struct prx_conf_weights decay_scale;
+};
 
-/** prx_adamw_step - one step with @lr; gradients are scaled by @grad_scale first. */
-PRX_MUST_USE int prx_adamw_step(struct prx_adamw *optim, double lr, double grad_scale);
+/* What becomes of one parameter. */
+struct prx_optim_rule {
+    enum prx_optim_kind kind;
+    double lr_scale; /* 0: not trained */
+    double decay_scale;
+};
+
+/* Which patterns of a config have met a parameter. */
+struct prx_optim_met {
+    bool lr_scale[PRX_CONF_LIST_MAX];
+    bool decay_scale[PRX_CONF_LIST_MAX];
+};
+
+/**
+ * prx_optim_rule - the rule for parameter @name of @n_dims dimensions.
+ *
+ * @met: the patterns that match are marked.
+ */
+struct prx_optim_rule prx_optim_rule(const struct prx_optim_config *config,
+                                     const char *name, int n_dims,
+                                     struct prx_optim_met *met);
+
+/** prx_optim_check_met - PRX_EINVAL, naming a pattern that met no parameter. */
+PRX_MUST_USE int prx_optim_check_met(const struct prx_optim_config *config,
+                                     const struct prx_optim_met *met);
+
+/* The reference's words for parameters of blocks. */
+#define PRX_MUON_FILTER "blocks"
+
+/** prx_muon_takes - whether Muon takes @name: a matrix with @filter in its name. */
+bool prx_muon_takes(const char *name, int n_dims, const char *filter);
+
+/*
+ * The state of one store's parameters, in its order and of its dtype: m, the first
+ * moment or Muon's momentum, of each that is trained, and v, the second moment, of
+ * those that AdamW trains; others are zeroed structs.  A parameter without gradient
+ * is left alone.
+ */
+struct prx_optim {
+    struct prx_param_store *store;
+    enum prx_optim_kind kind;
+    struct prx_tensor *m;
+    struct prx_tensor *v;
+    int64_t n_steps; /* taken so far */
+    /* Private. */
+    struct prx_adamw_config adamw;
+    struct prx_muon_config muon;
+    struct prx_optim_rule *rules; /* of each parameter */
+    struct prx_adamw_slot *slots; /* room for all */
+    struct prx_muon_slot *muon_slots;
+};
+
+/**
+ * prx_optim_new - state zero.  @store must outlive it.
+ *
+ * Parameters whose rate has the factor 0 are frozen: their gradients are given back.
+ * Errors: PRX_EINVAL (a pattern matches no parameter), PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_optim_new(struct prx_param_store *store,
+                               const struct prx_optim_config *config,
+                               struct prx_optim **out);
+void prx_optim_free(struct prx_optim *optim);
+
+/** prx_optim_step - one step with @lr; gradients are scaled by @grad_scale first. */
+PRX_MUST_USE int prx_optim_step(struct prx_optim *optim, double lr, double grad_scale);
+
+/** prx_optim_kind_name - "adamw", "muon". */
+const char *prx_optim_kind_name(enum prx_optim_kind kind);
 
 /**
  * prx_grad_norm - global L2 norm of all gradients of @store.
@@ -67,8 +145,9 @@ double prx_lr_at(const struct prx_lr_schedule *schedule, int64_t k);
 
 /*
  * ema = smoothing * ema + (1 - smoothing) * w after every interval-th step, once
- * active.  Averages begin as copies of the weights, when made and when they become
- * active.  Source: PRX prx/algorithm/ema.py.
+ * active, in float32 whatever the weights are stored as.  Averages begin as copies of
+ * the weights, when made and when they become active.
+ * Source: PRX prx/algorithm/ema.py.
  */
 struct prx_ema {
     struct prx_param_store *store;

@@ -20,8 +20,6 @@ extern "C" {
 #endif
 
 enum prx_objective_kind { PRX_OBJECTIVE_FLOW };
-enum prx_optim_kind { PRX_OPTIM_ADAMW };
-enum prx_param_precision { PRX_PRECISION_F32 };
 enum prx_recompute_kind {
     PRX_RECOMPUTE_NONE,
     PRX_RECOMPUTE_BLOCKS,
@@ -51,8 +49,7 @@ struct prx_recipe {
         double share; /* of tokens that the route's blocks do not see */
     } route;          /* the rest of it is the network's: model.config.route */
     struct {
-        int kind; /* enum prx_optim_kind */
-        struct prx_adamw_config adamw;
+        struct prx_optim_config config;
         struct prx_lr_schedule schedule;
         double clip_norm;     /* 0 = none */
         double ema_smoothing; /* 0 = no average */
@@ -60,7 +57,7 @@ struct prx_recipe {
         int64_t ema_start_step;
     } optim;
     struct {
-        int params; /* enum prx_param_precision */
+        int params; /* PRX_F32 or PRX_BF16 */
     } precision;
     struct {
         int64_t steps;
@@ -124,6 +121,7 @@ struct prx_recipe_budget {
  * prx_recipe_budget - parameters, memory and work, without running anything.
  *
  * @pixels_per_cell: the VAE's downsampling factor.  @n_text_tokens: a caption's.
+ * Errors: PRX_EINVAL (a pattern of parameter groups that matches none).
  */
 PRX_MUST_USE int prx_recipe_budget(const struct prx_recipe *recipe,
                                    int64_t pixels_per_cell, int64_t n_text_tokens,

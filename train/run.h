@@ -34,7 +34,7 @@ struct prx_trainer {
     struct prx_backend *be;          /* borrowed */
     struct prx_denoiser *denoiser;
     struct prx_tape *tape;
-    struct prx_adamw *optim;
+    struct prx_optim *optim;
     struct prx_ema *ema; /* NULL: none is asked for */
 };
 

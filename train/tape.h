@@ -30,14 +30,15 @@ extern "C" {
 /* A trained tensor: lives in a store, outlives every tape. */
 struct prx_param {
     char *name;              /* as in the published checkpoint (diffusers form) */
-    struct prx_tensor value; /* f32 */
-    struct prx_tensor grad;  /* same shape; data NULL when not trained */
+    struct prx_tensor value; /* f32 or bf16, as the store has it */
+    struct prx_tensor grad;  /* f32, same shape; data NULL when not trained */
 };
 
 /* The parameters of one model, in a fixed order; values and gradients are owned. */
 struct prx_param_store {
     struct prx_backend *be;
     bool train;                /* parameters have gradients */
+    enum prx_dtype dtype;      /* of values, f32 at first: prx_param_store_cast() */
     struct prx_param **params; /* each allocated alone: addresses stay */
     size_t n_params;
     size_t cap_params;
@@ -51,6 +52,18 @@ void prx_param_store_release(struct prx_param_store *store);
 PRX_MUST_USE int prx_param_store_add(struct prx_param_store *store, const char *name,
                                      int n_dims, const int64_t *dims,
                                      struct prx_param **out);
+
+/**
+ * prx_param_store_cast - keep all values as @dtype, f32 or bf16; they are rounded.
+ *
+ * Gradients stay float32, and so does what layers compute: they widen a value while
+ * they read it.
+ */
+PRX_MUST_USE int prx_param_store_cast(struct prx_param_store *store,
+                                      enum prx_dtype dtype);
+
+/** prx_param_freeze - give back the gradient of @param: it is not trained. */
+void prx_param_freeze(struct prx_param_store *store, struct prx_param *param);
 
 /** prx_param_store_find - the parameter @name, or NULL. */
 struct prx_param *prx_param_store_find(const struct prx_param_store *store,

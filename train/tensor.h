@@ -35,6 +35,9 @@ struct prx_tensor {
 
 size_t prx_dtype_bytes(enum prx_dtype dtype);
 
+/** prx_dtype_name - "f32", "bf16", "i32". */
+const char *prx_dtype_name(enum prx_dtype dtype);
+
 /**
  * prx_tensor_shape - @out becomes a tensor of this shape without memory.
  *

@@ -27,7 +27,7 @@ ok "nothing half-written is left" no_leftovers run
 is "a checkpoint has the layout of diffusers" \
     "$(cd run/ckpt-0000008 && find . -type f | sort | tr '\n' ' ')" \
     "./manifest.json ./model_index.json ./prx.json ./scheduler/scheduler_config.json \
-./trainer/adamw_m.safetensors ./trainer/adamw_v.safetensors ./trainer/state.json \
+./trainer/moment1.safetensors ./trainer/moment2.safetensors ./trainer/state.json \
 ./transformer/config.json ./transformer/diffusion_pytorch_model.safetensors "
 says "its network is told" run/ckpt-0000008/transformer/config.json '"hidden_size": 32'
 if command -v gnuplot > /dev/null; then

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* adamw_steps, grad_clip, ema, lr_warmup, train_steps. */
+/* adamw_steps, muon_steps, muon_split, grad_clip, ema, lr_warmup, train_steps. */
 #include "tests/golden/golden.h"
 
 #include "train/objective.h"
@@ -55,18 +55,19 @@ static int set_from(struct golden_case *golden, struct prx_tensor *tensor,
     return prx_tensor_set(golden->be, tensor, source->bytes);
 }
 
-/* --- adamw_steps -------------------------------------------------------------- */
+/* --- adamw_steps, muon_steps -------------------------------------------------- */
 
-static int adamw_config(const struct golden_case *golden, struct prx_adamw_config *out)
+static int adamw_config(const struct golden_case *golden, struct prx_optim_config *out)
 {
-    PRX_TRY(golden_element(golden, "betas", 0, &out->beta1));
-    PRX_TRY(golden_element(golden, "betas", 1, &out->beta2));
-    PRX_TRY(golden_number(golden, "eps", &out->eps));
-    return golden_number(golden, "weight_decay", &out->weight_decay);
+    *out = (struct prx_optim_config){.kind = PRX_OPTIM_ADAMW};
+    PRX_TRY(golden_element(golden, "betas", 0, &out->adamw.beta1));
+    PRX_TRY(golden_element(golden, "betas", 1, &out->adamw.beta2));
+    PRX_TRY(golden_number(golden, "eps", &out->adamw.eps));
+    return golden_number(golden, "weight_decay", &out->adamw.weight_decay);
 }
 
-static int adamw_steps(struct golden_case *golden, struct prx_param_store *store,
-                       struct prx_adamw *optim)
+static int optim_steps(struct golden_case *golden, struct prx_param_store *store,
+                       struct prx_optim *optim)
 {
     int64_t n_steps = 0;
     double lr = 0.0;
@@ -77,7 +78,7 @@ static int adamw_steps(struct golden_case *golden, struct prx_param_store *store
         for (size_t i = 0; i < store->n_params; i++)
             PRX_TRY(set_from(golden, &store->params[i]->grad, "in.g", k,
                              store->params[i]->name));
-        PRX_TRY(prx_adamw_step(optim, lr, 1.0));
+        PRX_TRY(prx_optim_step(optim, lr, 1.0));
         for (size_t i = 0; i < store->n_params; i++)
             PRX_TRY(golden_put_device(golden, &store->params[i]->value, "out.p%lld.%s",
                                       (long long)k, store->params[i]->name));
@@ -85,26 +86,104 @@ static int adamw_steps(struct golden_case *golden, struct prx_param_store *store
     for (size_t i = 0; i < store->n_params; i++) {
         const char *name = store->params[i]->name;
         PRX_TRY(golden_put_device(golden, &optim->m[i], "out.m.%s", name));
-        PRX_TRY(golden_put_device(golden, &optim->v[i], "out.v.%s", name));
+        if (optim->v[i].data)
+            PRX_TRY(golden_put_device(golden, &optim->v[i], "out.v.%s", name));
     }
     return 0;
 }
 
-static int run_adamw_steps(struct golden_case *golden)
+static int run_optim(struct golden_case *golden, const struct prx_optim_config *config)
 {
     struct prx_param_store store = {0};
-    struct prx_adamw_config config;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     int rc = 0;
 
     PRX_GO(store_of(golden, "w.", true, &store));
-    PRX_GO(adamw_config(golden, &config));
-    PRX_GO(prx_adamw_new(&store, &config, &optim));
-    rc = adamw_steps(golden, &store, optim);
+    PRX_GO(prx_optim_new(&store, config, &optim));
+    rc = optim_steps(golden, &store, optim);
 out:
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
     prx_param_store_release(&store);
     return rc;
+}
+
+static int run_adamw_steps(struct golden_case *golden)
+{
+    struct prx_optim_config config;
+
+    PRX_TRY(adamw_config(golden, &config));
+    return run_optim(golden, &config);
+}
+
+static int is_true(const struct golden_case *golden, const char *key, bool *out)
+{
+    const json_t *value =
+        json_object_get(json_object_get(golden->root, "config"), key);
+
+    if (!json_is_boolean(value))
+        return prx_err(PRX_ENOENT, "config.%s is not true or false", key);
+    *out = json_is_true(value);
+    return 0;
+}
+
+/* One word of two, by its number. */
+static int which(const struct golden_case *golden, const char *key,
+                 const char *const words[2], int *out)
+{
+    const char *word = golden_text(golden, key);
+
+    for (*out = 0; *out < 2; ++*out)
+        if (strcmp(word, words[*out]) == 0)
+            return 0;
+    return prx_err(PRX_EINVAL, "config.%s is neither %s nor %s", key, words[0],
+                   words[1]);
+}
+
+static int muon_config(const struct golden_case *golden, struct prx_optim_config *out)
+{
+    static const char *const dtypes[] = {"float32", "bfloat16"};
+    static const char *const eps_modes[] = {"add", "clamp"};
+    struct prx_muon_config *muon = &out->muon;
+
+    *out = (struct prx_optim_config){.kind = PRX_OPTIM_MUON};
+    muon->filter = ""; /* every matrix, whatever its name */
+    PRX_TRY(golden_number(golden, "momentum", &muon->momentum));
+    PRX_TRY(is_true(golden, "nesterov", &muon->nesterov));
+    PRX_TRY(golden_integer(golden, "ns_steps", &muon->ns_steps));
+    PRX_TRY(golden_number(golden, "weight_decay", &muon->weight_decay));
+    PRX_TRY(is_true(golden, "rms_scale", &muon->rms_scale));
+    PRX_TRY(which(golden, "ns_dtype", dtypes, &muon->dtype));
+    return which(golden, "ns_eps_mode", eps_modes, &muon->eps_mode);
+}
+
+static int run_muon_steps(struct golden_case *golden)
+{
+    struct prx_optim_config config;
+
+    PRX_TRY(muon_config(golden, &config));
+    return run_optim(golden, &config);
+}
+
+/* --- muon_split ------------------------------------------------------------------- */
+
+static int run_muon_split(struct golden_case *golden)
+{
+    const json_t *config = json_object_get(golden->root, "config");
+    const json_t *names = json_object_get(config, "names");
+    const json_t *shapes = json_object_get(config, "shapes");
+    const char *filter = golden_text(golden, "muon_name_filter");
+    int64_t n = (int64_t)json_array_size(names);
+    int32_t *is_muon = NULL;
+
+    if (n == 0 || json_array_size(shapes) != (size_t)n)
+        return prx_err(PRX_EINVAL, "config.shapes are not one a name");
+    PRX_TRY(golden_alloc(golden, (size_t)n, sizeof(*is_muon), &is_muon));
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(names, (size_t)i));
+        size_t n_dims = json_array_size(json_array_get(shapes, (size_t)i));
+        is_muon[i] = prx_muon_takes(name ? name : "", (int)n_dims, filter);
+    }
+    return golden_put(golden, "out.is_muon", PRX_ST_I32, 1, &n, is_muon);
 }
 
 /* --- grad_clip ------------------------------------------------------------------ */
@@ -238,7 +317,7 @@ static int train_step(struct golden_case *golden, struct prx_denoiser *denoiser,
 }
 
 static int train_steps(struct golden_case *golden, struct prx_denoiser *denoiser,
-                       struct prx_tape *tape, struct prx_adamw *optim)
+                       struct prx_tape *tape, struct prx_optim *optim)
 {
     struct prx_param_store *store = prx_denoiser_params(denoiser);
     struct prx_lr_schedule schedule;
@@ -256,7 +335,7 @@ static int train_steps(struct golden_case *golden, struct prx_denoiser *denoiser
     for (int64_t k = 1; k <= n_steps; k++) {
         double *norm = &norms[k - 1];
         PRX_TRY(train_step(golden, denoiser, tape, k, &losses[k - 1], norm));
-        PRX_TRY(prx_adamw_step(optim, prx_lr_at(&schedule, k),
+        PRX_TRY(prx_optim_step(optim, prx_lr_at(&schedule, k),
                                prx_clip_factor(*norm, max_norm)));
     }
     PRX_TRY(golden_put_numbers(golden, "out.loss", losses, n_steps));
@@ -268,31 +347,49 @@ static int train_steps(struct golden_case *golden, struct prx_denoiser *denoiser
     return 0;
 }
 
+static int train_config(const struct golden_case *golden, struct prx_optim_config *out)
+{
+    static const char *const optimizers[] = {"adamw", "muon"};
+    int kind = 0;
+
+    PRX_TRY(adamw_config(golden, out));
+    PRX_TRY(which(golden, "optimizer", optimizers, &kind));
+    if (kind == 0)
+        return 0;
+    out->kind = PRX_OPTIM_MUON;
+    out->adamw.weight_decay = 0.0;
+    out->muon = (struct prx_muon_config){
+        .nesterov = true, .ns_steps = 5, .rms_scale = true, .dtype = PRX_F32};
+    PRX_TRY(golden_number(golden, "momentum", &out->muon.momentum));
+    return golden_number(golden, "adam_eps", &out->muon.adam_eps);
+}
+
 static int run_train_steps(struct golden_case *golden)
 {
-    struct prx_adamw_config config;
+    struct prx_optim_config config;
     struct prx_denoiser *denoiser = NULL;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     struct prx_tape *tape = NULL;
     int rc = 0;
 
-    if (golden_is_todo(golden) ||
-        strcmp(golden_text(golden, "optimizer"), "adamw") != 0)
+    if (golden_is_todo(golden))
         return GOLDEN_TODO;
-    PRX_GO(adamw_config(golden, &config));
+    PRX_GO(train_config(golden, &config));
     PRX_GO(golden_model(golden, true, &denoiser));
-    PRX_GO(prx_adamw_new(prx_denoiser_params(denoiser), &config, &optim));
+    PRX_GO(prx_optim_new(prx_denoiser_params(denoiser), &config, &optim));
     PRX_GO(prx_tape_new(golden->be, &tape));
     rc = train_steps(golden, denoiser, tape, optim);
 out:
     prx_tape_free(tape);
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
     prx_denoiser_free(denoiser);
     return rc;
 }
 
 const struct golden_op golden_train_ops[] = {
     {"adamw_steps", run_adamw_steps},
+    {"muon_steps", run_muon_steps},
+    {"muon_split", run_muon_split},
     {"grad_clip", run_grad_clip},
     {"ema", run_ema},
     {"lr_warmup", run_lr_warmup},

@@ -32,7 +32,7 @@ static int fill_around(struct prx_backend *be, struct prx_tensor *tensor, uint64
     if (!values)
         return prx_err_nomem("a test");
     fill(values, count, seed, centre, bound);
-    int rc = prx_tensor_set(be, tensor, values);
+    int rc = prx_tensor_set_f32(be, tensor, values);
     free(values);
     return rc;
 }

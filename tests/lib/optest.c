@@ -13,6 +13,7 @@
 #include "libdata/rng.h"
 #include "libdata/simd.h"
 #include "tests/lib/near.h"
+#include "train/bf16.h"
 
 /* Not cmocka's failure: other programs link this folder without it. */
 static void failed(const char *fmt, ...)
@@ -77,6 +78,37 @@ static void share(struct operand *operand)
                    prx_tensor_bytes(&operand->t[0]));
 }
 
+static float get(const struct prx_tensor *tensor, int64_t i)
+{
+    if (tensor->dtype == PRX_BF16)
+        return prx_bf16_to_f32(((const prx_bf16 *)tensor->data)[i]);
+    return ((const float *)tensor->data)[i];
+}
+
+static void set(const struct prx_tensor *tensor, int64_t i, float value)
+{
+    if (tensor->dtype == PRX_BF16)
+        ((prx_bf16 *)tensor->data)[i] = prx_bf16_from_f32(value);
+    else
+        ((float *)tensor->data)[i] = value;
+}
+
+struct operand *optest_narrow(struct optest *test, int64_t d0, int64_t d1, int64_t d2,
+                              int64_t d3)
+{
+    struct operand *operand =
+        new_operand(test, PRX_BF16, (const int64_t[]){d0, d1, d2, d3});
+    struct prx_rng rng;
+    prx_rng_init(&rng, 1, PRX_RNG_TEST, 0, test->n_operands);
+    for (int64_t i = 0; i < prx_tensor_count(&operand->t[0]); i++) {
+        float value;
+        prx_rng_normal(&rng, &value, 1);
+        set(&operand->t[0], i, value);
+    }
+    share(operand);
+    return operand;
+}
+
 struct operand *optest_operand(struct optest *test, int64_t d0, int64_t d1, int64_t d2,
                                int64_t d3)
 {
@@ -104,17 +136,17 @@ struct operand *optest_mask(struct optest *test, int64_t d0, int64_t d1)
 
 void optest_scale(struct operand *operand, float factor, float shift)
 {
-    float *x = operand->t[0].data;
-    for (int64_t i = 0; i < prx_tensor_count(&operand->t[0]); i++)
-        x[i] = factor * x[i] + shift;
+    const struct prx_tensor *x = &operand->t[0];
+    for (int64_t i = 0; i < prx_tensor_count(x); i++)
+        set(x, i, factor * get(x, i) + shift);
     share(operand);
 }
 
 void optest_fill(struct operand *operand, float value)
 {
-    float *x = operand->t[0].data;
-    for (int64_t i = 0; i < prx_tensor_count(&operand->t[0]); i++)
-        x[i] = value;
+    const struct prx_tensor *x = &operand->t[0];
+    for (int64_t i = 0; i < prx_tensor_count(x); i++)
+        set(x, i, value);
     share(operand);
 }
 
@@ -124,18 +156,36 @@ void optest_check(const struct optest *test, const char *what,
     optest_check_sum(test, what, operand, n_terms, 0.0);
 }
 
+static float *values_of(const struct prx_tensor *tensor)
+{
+    int64_t count = prx_tensor_count(tensor);
+    float *values = malloc((size_t)(count + 1) * sizeof(*values));
+    if (!values)
+        failed("out of memory");
+    for (int64_t i = 0; i < count; i++)
+        values[i] = get(tensor, i);
+    return values;
+}
+
+/* near_check() of factor 2^-7 per number: the largest step between two of bf16. */
+#define BF16_TERMS (INT64_C(1) << 26)
+
 void optest_check_sum(const struct optest *test, const char *what,
                       const struct operand *operand, int64_t n_terms, double size)
 {
-    struct near_terms terms = {n_terms, size};
+    bool is_narrow = operand->t[0].dtype == PRX_BF16;
+    struct near_terms terms = {n_terms + (is_narrow ? BF16_TERMS : 0), size};
+    float *want = values_of(&operand->t[0]);
     for (int i = 1; i < OPTEST_BACKENDS; i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s on %s, %d threads", what, test->be[i]->name,
                  test->be[i]->n_threads);
-        if (!near_check(name, operand->t[i].data, operand->t[0].data,
-                        prx_tensor_count(&operand->t[0]), terms))
+        float *got = values_of(&operand->t[i]);
+        if (!near_check(name, got, want, prx_tensor_count(&operand->t[0]), terms))
             failed("%s", name);
+        free(got);
     }
+    free(want);
 }
 
 void optest_check_exact(const char *what, const struct operand *operand)

@@ -56,6 +56,10 @@ void optest_close(struct optest *test);
 struct operand *optest_operand(struct optest *test, int64_t d0, int64_t d1, int64_t d2,
                                int64_t d3);
 
+/** optest_narrow - the same in bf16; checks then allow a unit in the last place. */
+struct operand *optest_narrow(struct optest *test, int64_t d0, int64_t d1, int64_t d2,
+                              int64_t d3);
+
 /** optest_mask - i32, zeros and ones. */
 struct operand *optest_mask(struct optest *test, int64_t d0, int64_t d1);
 

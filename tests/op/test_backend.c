@@ -73,6 +73,12 @@ static void test_dims(void **state)
     assert_int_equal(prx_dims_match(&dims, "a [2 3 5]", &a), PRX_ESHAPE);
     assert_int_equal(prx_dims_match(&dims, "c [X]", &flags), PRX_ESHAPE);
     assert_non_null(strstr(prx_err_message(), "c is [4] i32"));
+    assert_int_equal(prx_dims_match(&dims, "c~ [X]", &flags), PRX_ESHAPE);
+    assert_int_equal(prx_dims_match(&dims, "b~ [R X]", &b), 0);
+    b.dtype = PRX_BF16;
+    assert_int_equal(prx_dims_match(&dims, "b~ [R X]", &b), 0);
+    assert_int_equal(prx_dims_match(&dims, "b [R X]", &b), PRX_ESHAPE);
+    b.dtype = PRX_F32;
     b.data = NULL;
     assert_int_equal(prx_dims_match(&dims, "b [R X]", &b), PRX_ESHAPE);
     assert_non_null(strstr(prx_err_message(), "without memory"));

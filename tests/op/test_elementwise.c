@@ -6,8 +6,10 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <string.h>
 
 #include "tests/lib/optest.h"
+#include "train/bf16.h"
 
 static const int64_t counts[] = {0, 1, 2, 15, 16, 17, 31,
                                  32, 33, 8191, 8192, 8193, 40009};
@@ -191,6 +193,93 @@ static void test_gradients(void **state)
     optest_close(&c.t);
 }
 
+/* No rounding is left to chance: all backends have the bits of ref. */
+static void check_same(const char *what, const struct operand *y)
+{
+    for (int i = 1; i < OPTEST_BACKENDS; i++)
+        if (y->t[0].data &&
+            memcmp(y->t[i].data, y->t[0].data, prx_tensor_bytes(&y->t[0])) != 0)
+            fail_msg("%s: other bits than ref", what);
+}
+
+static void test_cast(void **state)
+{
+    static const int64_t sizes[] = {0, 1, 7, 31, 32, 33, 8193, 20011};
+    (void)state;
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        struct optest t;
+        optest_open(&t);
+        struct operand *wide = optest_operand(&t, sizes[s], -1, -1, -1);
+        struct operand *narrow = optest_narrow(&t, sizes[s], -1, -1, -1);
+        struct operand *again = optest_operand(&t, sizes[s], -1, -1, -1);
+        RUN_ALL(t, cast, OP(narrow), OP(wide));
+        check_same("cast to bf16", narrow);
+        RUN_ALL(t, cast, OP(again), OP(narrow));
+        check_same("cast to f32", again);
+        for (int64_t i = 0; i < sizes[s]; i++)
+            assert_true(fabsf(((const float *)again->t[0].data)[i] -
+                              ((const float *)wide->t[0].data)[i]) <=
+                        fabsf(((const float *)wide->t[0].data)[i]) / 256);
+        RUN_ALL(t, cast, OP(again), OP(wide));
+        check_same("cast of one dtype", again);
+        struct operand *other = optest_narrow(&t, sizes[s], -1, -1, -1);
+        RUN_ALL(t, cast, OP(other), OP(narrow));
+        check_same("cast of bf16 to itself", other);
+        optest_close(&t);
+    }
+}
+
+static float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+/* Halfway to the even neighbour, overflow to infinity, NaN that stays one. */
+static void test_cast_rounds(void **state)
+{
+    static const struct {
+        uint32_t f32;
+        uint16_t bf16;
+    } rows[] = {
+        {0x00000000, 0x0000},
+        {0x80000000, 0x8000},
+        {0x3f800000, 0x3f80},
+        {0x3f808000, 0x3f80},
+        {0x3f808001, 0x3f81},
+        {0x3f818000, 0x3f82},
+        {0x3f817fff, 0x3f81},
+        {0xbf818000, 0xbf82},
+        {0x7f7f7fff, 0x7f7f},
+        {0x7f7f8000, 0x7f80},
+        {0x7f800000, 0x7f80},
+        {0xff800000, 0xff80},
+        {0x7fc00000, 0x7fc0},
+        {0x7f800001, 0x7fc0},
+        {0xffffffff, 0xffff},
+        {0x00000001, 0x0000},
+        {0x00008001, 0x0001},
+    };
+    enum { N_ROWS = sizeof(rows) / sizeof(rows[0]) };
+    struct optest t;
+    (void)state;
+    optest_open(&t);
+    struct operand *wide = optest_operand(&t, N_ROWS, -1, -1, -1);
+    struct operand *narrow = optest_narrow(&t, N_ROWS, -1, -1, -1);
+    for (int i = 0; i < OPTEST_BACKENDS; i++) {
+        for (int r = 0; r < N_ROWS; r++)
+            ((float *)wide->t[i].data)[r] = float_of(rows[r].f32);
+        RUN(t, i, cast, OP(narrow), OP(wide));
+        for (int r = 0; r < N_ROWS; r++) {
+            uint16_t got = ((const prx_bf16 *)narrow->t[i].data)[r].bits;
+            if (got != rows[r].bf16)
+                fail_msg("%08x gives %04x, not %04x", rows[r].f32, got, rows[r].bf16);
+        }
+    }
+    optest_close(&t);
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +290,8 @@ static int run(void)
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_nan_stays),
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_cast),
+        cmocka_unit_test(test_cast_rounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

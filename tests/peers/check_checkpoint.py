@@ -35,7 +35,7 @@ def weights():
 def moments():
     """safetensors reads the optimiser's moments, one for each weight"""
     names = set(load_file(WEIGHTS))
-    for moment in ("adamw_m", "adamw_v"):
+    for moment in ("moment1", "moment2"):
         tensors = load_file(CHECKPOINT / "trainer" / f"{moment}.safetensors")
         assert set(tensors) == names, moment
 

@@ -78,13 +78,13 @@ static void fill(struct net *net, struct prx_tensor *tensor, float from)
 
 static void net_open(struct net *net, float from)
 {
-    const struct prx_adamw_config config = {0.9, 0.95, 1e-15, 0};
+    const struct prx_optim_config config = {.adamw = {0.9, 0.95, 1e-15, 0}};
 
     *net = (struct net){0};
     assert_int_equal(prx_backend_open("ref", 1, &net->be), 0);
     assert_int_equal(prx_denoiser_new(net->be, &tiny, true, &net->denoiser), 0);
     net->store = prx_denoiser_params(net->denoiser);
-    assert_int_equal(prx_adamw_new(net->store, &config, &net->state.optim), 0);
+    assert_int_equal(prx_optim_new(net->store, &config, &net->state.optim), 0);
     assert_int_equal(prx_ema_new(net->store, 0.99, 10, 0, &net->state.ema), 0);
     for (size_t i = 0; i < net->store->n_params; i++) {
         fill(net, &net->store->params[i]->value, from + (float)i);
@@ -106,7 +106,7 @@ static void net_open(struct net *net, float from)
 static void net_close(struct net *net)
 {
     prx_ema_free(net->state.ema);
-    prx_adamw_free(net->state.optim);
+    prx_optim_free(net->state.optim);
     prx_denoiser_free(net->denoiser);
     prx_backend_close(net->be);
 }
@@ -321,8 +321,8 @@ static void test_newest(void **state)
         "ema/diffusion_pytorch_model.safetensors",
         "scheduler/scheduler_config.json",
         "trainer/state.json",
-        "trainer/adamw_m.safetensors",
-        "trainer/adamw_v.safetensors",
+        "trainer/moment1.safetensors",
+        "trainer/moment2.safetensors",
         "manifest.json",
     };
     enum { FLIPPED,

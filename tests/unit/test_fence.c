@@ -312,7 +312,8 @@ static void sample(const char *path, const char *backend, struct prx_image *imag
     prx_backend_close(be);
 }
 
-static void test_same_as_cpu(void **state)
+/* With @extra settings, ended by NULL: the bytes and pictures of the processor. */
+static void check_same_as_cpu(const char *const *extra)
 {
     static const char *const sets[] = {
         "model.context_in_dim=64",
@@ -330,11 +331,12 @@ static void test_same_as_cpu(void **state)
     struct prx_scratch scratch;
     struct prx_recipe recipe;
 
-    (void)state;
     prx_scratch_open(&scratch);
     assert_int_equal(prx_recipe_init(&recipe), 0);
     for (size_t i = 0; i < N_OF(sets); i++)
         assert_int_equal(prx_recipe_set(&recipe, sets[i]), 0);
+    for (; *extra; extra++)
+        assert_int_equal(prx_recipe_set(&recipe, *extra), 0);
     assert_int_equal(prx_recipe_resolve(&recipe), 0);
     static const enum prx_resolution_mode modes[] = {
         PRX_RESOLUTION_NONE, PRX_RESOLUTION_VEC, PRX_RESOLUTION_TOKEN};
@@ -361,12 +363,31 @@ static void test_same_as_cpu(void **state)
     prx_scratch_close(&scratch);
 }
 
+static void test_same_as_cpu(void **state)
+{
+    (void)state;
+    check_same_as_cpu((const char *const[]){NULL});
+}
+
+static void test_optim_same_as_cpu(void **state)
+{
+    (void)state;
+    check_same_as_cpu((const char *const[]){
+        "optim.kind=muon",
+        "optim.lr_scale={\"txt_in.*\": 0, \"final_layer.*\": 0.5}",
+        "precision.params=bf16",
+        "train.recompute=blocks",
+        NULL,
+    });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_touched),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_same_as_cpu),
+        cmocka_unit_test(test_optim_same_as_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -55,19 +57,19 @@ static void near(double got, double want)
 
 static void adamw_follows_its_formula(void **state)
 {
-    const struct prx_adamw_config config = {0.9, 0.95, 1e-8, 0.1};
+    const struct prx_optim_config config = {.adamw = {0.9, 0.95, 1e-8, 0.1}};
     struct prx_param_store store;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     double p[N], m[N] = {0}, v[N] = {0};
     float got[N];
 
     store_init(&store, *state, true);
-    OK(prx_adamw_new(&store, &config, &optim));
+    OK(prx_optim_new(&store, &config, &optim));
     for (int i = 0; i < N; i++)
         p[i] = start[i];
     for (int k = 1; k <= 4; k++) {
         double lr = 0.01 * k;
-        OK(prx_adamw_step(optim, lr, 0.5));
+        OK(prx_optim_step(optim, lr, 0.5));
         assert_int_equal(optim->n_steps, k);
         for (int i = 0; i < N; i++) {
             double g = 0.5 * slope[i];
@@ -81,35 +83,261 @@ static void adamw_follows_its_formula(void **state)
         for (int i = 0; i < N; i++)
             near(got[i], p[i]);
     }
-    prx_adamw_free(optim);
-    prx_adamw_free(NULL);
+    prx_optim_free(optim);
+    prx_optim_free(NULL);
     prx_param_store_release(&store);
 }
 
 static void no_gradient_moves_nothing(void **state)
 {
-    const struct prx_adamw_config config = {0.9, 0.95, 0.0, 0.0};
+    const struct prx_optim_config config = {.adamw = {0.9, 0.95, 0.0, 0.0}};
+    const struct prx_optim_config decaying = {.adamw = {0.9, 0.95, 1e-8, 0.5}};
     struct prx_param_store store;
-    struct prx_adamw *optim = NULL;
+    struct prx_optim *optim = NULL;
     float got[N];
 
     /* Zero over zero, with an epsilon of zero, too. */
     store_init(&store, *state, true);
     OK(prx_param_store_zero_grad(&store));
-    OK(prx_adamw_new(&store, &config, &optim));
-    OK(prx_adamw_step(optim, 1.0, 1.0));
+    OK(prx_optim_new(&store, &config, &optim));
+    OK(prx_optim_step(optim, 1.0, 1.0));
     read(&store, &store.params[0]->value, got);
     assert_memory_equal(got, start, sizeof(got));
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
     prx_param_store_release(&store);
 
     /* A parameter without a gradient is left alone, weight decay or not. */
     store_init(&store, *state, false);
-    OK(prx_adamw_new(&store, &(struct prx_adamw_config){0.9, 0.95, 1e-8, 0.5}, &optim));
-    OK(prx_adamw_step(optim, 1.0, 1.0));
+    OK(prx_optim_new(&store, &decaying, &optim));
+    OK(prx_optim_step(optim, 1.0, 1.0));
     read(&store, &store.params[0]->value, got);
     assert_memory_equal(got, start, sizeof(got));
-    prx_adamw_free(optim);
+    prx_optim_free(optim);
+    prx_param_store_release(&store);
+}
+
+/* --- groups --------------------------------------------------------------------- */
+
+enum { N_PARAMS = 4,
+       N_EACH = 12 };
+
+static const struct {
+    const char *name;
+    int n_dims;
+    int64_t dims[2];
+} params[N_PARAMS] = {
+    {"blocks.0.up_proj.weight", 2, {3, 4}},
+    {"blocks.0.modulation.lin.bias", 1, {12}},
+    {"final_layer.linear.weight", 2, {4, 3}},
+    {"final_layer.linear.bias", 1, {12}},
+};
+
+static void model_init(struct prx_param_store *store, struct prx_backend *be)
+{
+    prx_param_store_init(store, be, true);
+    for (size_t i = 0; i < N_PARAMS; i++) {
+        struct prx_param *param = NULL;
+        OK(prx_param_store_add(store, params[i].name, params[i].n_dims, params[i].dims,
+                               &param));
+        OK(gradcheck_fill(be, &param->value, 1 + i, 1.0f));
+        OK(gradcheck_fill(be, &param->grad, 11 + i, 1.0f));
+    }
+}
+
+/* Values of parameter @i after two steps of a rate of 0.01. */
+static void train(struct prx_backend *be, const struct prx_optim_config *config,
+                  size_t i, float *out)
+{
+    struct prx_param_store store;
+    struct prx_optim *optim = NULL;
+
+    model_init(&store, be);
+    OK(prx_optim_new(&store, config, &optim));
+    OK(prx_optim_step(optim, 0.01, 0.5));
+    OK(prx_optim_step(optim, 0.01, 0.5));
+    read(&store, &store.params[i]->value, out);
+    prx_optim_free(optim);
+    prx_param_store_release(&store);
+}
+
+static const struct prx_optim_config muon = {
+    .kind = PRX_OPTIM_MUON,
+    .adamw = {0.9, 0.95, 0.5, 0.1},
+    .muon = {.momentum = 0.9,
+             .nesterov = true,
+             .weight_decay = 0.2,
+             .ns_steps = 5,
+             .rms_scale = true,
+             .adam_eps = 1e-3},
+};
+
+/* Of two steps by the ops themselves. */
+static void expect_muon(struct prx_backend *be, double lr, double decay, float *out)
+{
+    const struct prx_muon_args args = {
+        .lr = lr,
+        .momentum = 0.9,
+        .nesterov = true,
+        .weight_decay = decay,
+        .ns_steps = 5,
+        .a = 3.4445,
+        .b = -4.7750,
+        .c = 2.0315,
+        .eps = 1e-7,
+        .rms_scale = true,
+        .grad_scale = 0.5,
+    };
+    struct prx_param_store store;
+    struct prx_tensor m;
+
+    model_init(&store, be);
+    OK(prx_tensor_alloc(be, PRX_F32, 2, params[0].dims, &m));
+    OK(prx_tensor_zero(be, &m));
+    const struct prx_muon_slot slot = {store.params[0]->value, store.params[0]->grad,
+                                       m};
+    OK(be->ops->muon(be, &slot, 1, &args));
+    OK(be->ops->muon(be, &slot, 1, &args));
+    read(&store, &store.params[0]->value, out);
+    prx_tensor_free(be, &m);
+    prx_param_store_release(&store);
+}
+
+static void muon_takes_matrices_of_blocks(void **state)
+{
+    const struct prx_optim_config adamw = {.adamw = {0.9, 0.95, 1e-3, 0.1}};
+    float got[N_EACH], want[N_EACH];
+    struct prx_param_store store;
+
+    model_init(&store, *state);
+    for (int kind = 0; kind < 2; kind++) {
+        struct prx_optim *optim = NULL;
+        OK(prx_optim_new(&store, kind ? &muon : &adamw, &optim));
+        assert_string_equal(prx_optim_kind_name(optim->kind), kind ? "muon" : "adamw");
+        for (size_t i = 0; i < N_PARAMS; i++) {
+            assert_non_null(optim->m[i].data);
+            assert_int_equal(optim->v[i].data == NULL, kind == 1 && i == 0);
+        }
+        prx_optim_free(optim);
+    }
+    prx_param_store_release(&store);
+
+    expect_muon(*state, 0.01, 0.2, want);
+    train(*state, &muon, 0, got);
+    assert_memory_equal(got, want, sizeof(got));
+    /* All others: AdamW, of the epsilon that is Muon's. */
+    for (size_t i = 1; i < N_PARAMS; i++) {
+        train(*state, &adamw, i, want);
+        train(*state, &muon, i, got);
+        assert_memory_equal(got, want, sizeof(got));
+    }
+
+    static const struct {
+        const char *name;
+        int n_dims;
+        const char *filter;
+        bool want;
+    } rows[] = {
+        {"blocks.1.attn_out.weight", 2, PRX_MUON_FILTER, true},
+        {"denoiser.blocks.1.attn_out.weight", 2, PRX_MUON_FILTER, true},
+        {"blocks.1.modulation.lin.bias", 1, PRX_MUON_FILTER, false},
+        {"blocks.1.conv.weight", 4, PRX_MUON_FILTER, false},
+        {"img_in.weight", 2, PRX_MUON_FILTER, false},
+        {"img_in.weight", 2, "", true},
+        {"img_in.weight", 2, "in.w", true},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(prx_muon_takes(rows[i].name, rows[i].n_dims, rows[i].filter),
+                         rows[i].want);
+}
+
+/* A weight table of @n rows, borrowed. */
+static struct prx_conf_weights table(int n, const char *const *names,
+                                     const double *weights)
+{
+    struct prx_conf_weights out = {.n = n};
+    for (int i = 0; i < n; i++) {
+        out.names[i] = (char *)(uintptr_t)names[i];
+        out.weights[i] = weights[i];
+    }
+    return out;
+}
+
+static void first_pattern_that_matches_holds(void **state)
+{
+    static const char *const by_name[] = {"final_*", "*.bias", "*"};
+    static const char *const by_kind[] = {"*.bias"};
+    struct prx_optim_config groups = muon;
+    float got[N_EACH], want[N_EACH];
+
+    groups.lr_scale = table(3, by_name, (const double[]){0.5, 0.25, 2.0});
+    groups.decay_scale = table(1, by_kind, (const double[]){0.0});
+    expect_muon(*state, 0.02, 0.2, want);
+    train(*state, &groups, 0, got);
+    assert_memory_equal(got, want, sizeof(got));
+
+    static const double rates[N_PARAMS] = {0, 0.25, 0.5, 0.5};
+    for (size_t i = 1; i < N_PARAMS; i++) {
+        /* The same rate and decay for all. */
+        struct prx_optim_config single = {
+            .adamw = {0.9, 0.95, 1e-3, i == 2 ? 0.1 : 0.0}};
+        single.lr_scale = table(1, (const char *const[]){"*"}, &rates[i]);
+        train(*state, &single, i, want);
+        train(*state, &groups, i, got);
+        assert_memory_equal(got, want, sizeof(got));
+    }
+}
+
+static void factor_zero_freezes(void **state)
+{
+    struct prx_optim_config config = muon;
+    struct prx_param_store store;
+    struct prx_optim *optim = NULL;
+    float before[N_PARAMS][N_EACH], after[N_EACH];
+    double norm_before = 0, norm_after = 0;
+
+    config.lr_scale = table(2, (const char *const[]){"blocks.*weight", "final*bias"},
+                            (const double[]){0, 0});
+    model_init(&store, *state);
+    for (size_t i = 0; i < N_PARAMS; i++)
+        read(&store, &store.params[i]->value, before[i]);
+    OK(prx_grad_norm(&store, &norm_before));
+    OK(prx_optim_new(&store, &config, &optim));
+    OK(prx_grad_norm(&store, &norm_after));
+    assert_true(norm_after < norm_before);
+    OK(prx_param_store_zero_grad(&store));
+    OK(prx_optim_step(optim, 0.1, 1.0)); /* weight decay alone moves the others */
+    for (size_t i = 0; i < N_PARAMS; i++) {
+        bool is_frozen = i == 0 || i == 3;
+        read(&store, &store.params[i]->value, after);
+        assert_int_equal(memcmp(after, before[i], sizeof(after)) == 0, is_frozen);
+        assert_int_equal(optim->m[i].n_dims == 0, is_frozen);
+        assert_int_equal(optim->v[i].n_dims == 0, is_frozen);
+        assert_int_equal(store.params[i]->grad.data == NULL, is_frozen);
+    }
+    prx_optim_free(optim);
+    prx_param_store_release(&store);
+}
+
+static void unmet_patterns_are_refused(void **state)
+{
+    static const char *const names[] = {"blocks.*", "blocks.0.*", "block.*"};
+    struct prx_param_store store;
+    struct prx_optim *optim = NULL;
+
+    model_init(&store, *state);
+    for (int i = 0; i < 2; i++) {
+        struct prx_optim_config config = muon;
+        *(i ? &config.lr_scale : &config.decay_scale) =
+            table(3, names, (const double[]){1, 1, 0});
+        assert_int_equal(prx_optim_new(&store, &config, &optim), PRX_EINVAL);
+        assert_string_equal(prx_err_message(),
+                            i ? "optim.lr_scale: \"block.*\" matches no parameter"
+                              : "optim.decay_scale: \"block.*\" matches no parameter");
+        assert_null(optim);
+    }
+    /* Nothing was frozen on the way. */
+    for (size_t i = 0; i < N_PARAMS; i++)
+        assert_non_null(store.params[i]->grad.data);
     prx_param_store_release(&store);
 }
 
@@ -259,6 +487,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw_follows_its_formula),
         cmocka_unit_test(no_gradient_moves_nothing),
+        cmocka_unit_test(muon_takes_matrices_of_blocks),
+        cmocka_unit_test(first_pattern_that_matches_holds),
+        cmocka_unit_test(factor_zero_freezes),
+        cmocka_unit_test(unmet_patterns_are_refused),
         cmocka_unit_test(norm_and_factor),
         cmocka_unit_test(norm_of_bad_numbers_is_bad),
         cmocka_unit_test(learning_rates),

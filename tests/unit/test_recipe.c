@@ -101,9 +101,10 @@ static void test_baseline(void **state)
     assert_int_equal(budget.n_image_tokens, 256);
     assert_true(budget.step_flops > 3e14 && budget.step_flops < 4e14);
     assert_true(recipe.optim.schedule.lr == 1e-4);
-    assert_true(recipe.optim.adamw.beta1 == 0.9 && recipe.optim.adamw.beta2 == 0.95);
-    assert_true(recipe.optim.adamw.eps == 1e-15 &&
-                recipe.optim.adamw.weight_decay == 0);
+    assert_true(recipe.optim.config.adamw.beta1 == 0.9 &&
+                recipe.optim.config.adamw.beta2 == 0.95);
+    assert_true(recipe.optim.config.adamw.eps == 1e-15 &&
+                recipe.optim.config.adamw.weight_decay == 0);
     assert_true(recipe.optim.clip_norm == 0.2);
     assert_int_equal(recipe.optim.schedule.warmup_steps, 1000);
     assert_true(recipe.optim.schedule.composer_lag);
@@ -172,6 +173,92 @@ static void test_nano(void **state)
     prx_str_release(&second);
     prx_recipe_release(&again);
     prx_recipe_release(&recipe);
+    free(path);
+}
+
+/* Patterns keep their order and their letters, through a file and back. */
+static void test_groups(void **state)
+{
+    static const char *const sets[] = {
+        "optim.kind=muon",
+        "optim.muon_dtype=f32",
+        "precision.params=bf16",
+        "optim.lr_scale={\"final_layer.*\": 0.5, \"blocks.[01].*\": 0, '*': 2}",
+        "optim.decay_scale={\"*.bias\": 0, \"*norm*\": 0, blocks.?.up_proj.weight: 3}",
+    };
+    struct prx_scratch scratch;
+    struct prx_recipe recipe, again;
+    struct prx_str text = {0}, second = {0};
+    (void)state;
+
+    assert_int_equal(prx_recipe_init(&recipe), 0);
+    for (size_t i = 0; i < N_OF(sets); i++)
+        assert_int_equal(prx_recipe_set(&recipe, sets[i]), 0);
+    assert_int_equal(prx_recipe_resolve(&recipe), 0);
+    assert_int_equal(prx_recipe_format(&recipe, &text), 0);
+    prx_scratch_open(&scratch);
+    assert_int_equal(prx_recipe_init(&again), 0);
+    assert_int_equal(
+        prx_recipe_read(&again, prx_scratch_puts(&scratch, "again.yaml", text.bytes)),
+        0);
+    assert_int_equal(prx_recipe_format(&again, &second), 0);
+    assert_string_equal(text.bytes, second.bytes);
+
+    const struct prx_optim_config *config = &again.optim.config;
+    assert_int_equal(config->kind, PRX_OPTIM_MUON);
+    assert_int_equal(config->muon.dtype, PRX_F32);
+    assert_int_equal(again.precision.params, PRX_BF16);
+    assert_int_equal(config->lr_scale.n, 3);
+    assert_string_equal(config->lr_scale.names[1], "blocks.[01].*");
+    assert_true(config->lr_scale.weights[0] == 0.5);
+    assert_string_equal(config->decay_scale.names[2], "blocks.?.up_proj.weight");
+    assert_true(config->decay_scale.weights[2] == 3);
+    prx_scratch_close(&scratch);
+    prx_str_release(&text);
+    prx_str_release(&second);
+    prx_recipe_release(&again);
+    prx_recipe_release(&recipe);
+}
+
+/* Bytes follow the dtype, the optimiser and what is frozen. */
+static void test_budget(void **state)
+{
+    /* In nano: of all parameters, of the matrices of blocks, of img_in. */
+    enum { N = 5218816,
+           N_MUON = 6 * 192 * (3 * 192 + 192 + 2 * 192 + 3 * 672 + 6 * 192),
+           N_IN = 192 * 64 + 192 };
+    static const struct {
+        const char *set;
+        uint64_t param, grad, optim; /* bytes */
+    } cases[] = {
+        {"optim.kind=adamw", 4 * N, 4 * N, 8 * N},
+        {"optim.ema_smoothing=0.9", 4 * N, 4 * N, 12 * N},
+        {"optim.kind=muon", 4 * N, 4 * N, 8 * N - 4 * N_MUON},
+        {"precision.params=bf16", 2 * N, 4 * N, 4 * N},
+        {"optim.lr_scale={img_in.*: 0}", 4 * N, 4 * (N - N_IN), 8 * (N - N_IN)},
+    };
+    struct prx_recipe_budget budget;
+    char *path = NULL;
+    (void)state;
+
+    assert_int_equal(prx_recipe_find("nano", &path), 0);
+    for (size_t i = 0; i < N_OF(cases); i++) {
+        struct prx_recipe recipe;
+        assert_int_equal(prx_recipe_init(&recipe), 0);
+        assert_int_equal(prx_recipe_read(&recipe, path), 0);
+        assert_int_equal(prx_recipe_set(&recipe, cases[i].set), 0);
+        assert_int_equal(prx_recipe_resolve(&recipe), 0);
+        assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
+        assert_int_equal(budget.n_params, N);
+        assert_int_equal(budget.param_bytes, cases[i].param);
+        assert_int_equal(budget.grad_bytes, cases[i].grad);
+        assert_int_equal(budget.optim_bytes, cases[i].optim);
+        assert_int_equal(prx_recipe_set(&recipe, "optim.decay_scale={x*: 0}"), 0);
+        assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), PRX_EINVAL);
+        assert_string_equal(prx_err_message(),
+                            "optim.decay_scale: \"x*\" matches no parameter");
+        prx_recipe_release(&recipe);
+    }
     free(path);
 }
 
@@ -254,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_networks),
         cmocka_unit_test(test_baseline),
         cmocka_unit_test(test_nano),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_budget),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_manual),

@@ -269,6 +269,35 @@ static void test_memory_is_saved(void **state)
     free(got);
 }
 
+/* Muon, groups, and state of half the bytes go on as if never stopped. */
+static void test_optim_resumes(void **state)
+{
+    static const char *const sets[] = {
+        "optim.kind=muon",
+        "optim.lr_scale={\"img_in.*\": 0, \"blocks.1.*\": 0.5}",
+        "optim.decay_scale={\"*.bias\": 0}",
+        "optim.weight_decay=0.1",
+        "precision.params=bf16",
+        "train.micro_batch=3",
+    };
+    struct fixture *fixture = *state;
+    struct prx_run_result result;
+
+    for (size_t i = 0; i < N_OF(sets); i++)
+        set(fixture, sets[i]);
+    assert_int_equal(run(fixture, "whole", false, false, NULL, &result), 0);
+    set(fixture, "train.steps=5");
+    assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
+    set(fixture, "train.steps=12");
+    assert_int_equal(run(fixture, "run", true, false, NULL, &result), 0);
+    assert_int_equal(result.n_steps, 12);
+    char *want = list_checkpoint(fixture, "whole/ckpt-0000012");
+    char *got = list_checkpoint(fixture, "run/ckpt-0000012");
+    assert_string_equal(got, want);
+    free(want);
+    free(got);
+}
+
 /* A newest checkpoint that is damaged is passed over, and its steps taken again. */
 static void test_resume_past_damage(void **state)
 {
@@ -280,7 +309,7 @@ static void test_resume_past_damage(void **state)
     char *want_losses = read_losses(fixture, "run/log.jsonl");
     assert_int_equal(
         truncate(prx_scratch_path(&fixture->scratch,
-                                  "run/ckpt-0000012/trainer/adamw_v.safetensors"),
+                                  "run/ckpt-0000012/trainer/moment2.safetensors"),
                  100),
         0);
     /* The log may be torn too. */
@@ -350,6 +379,12 @@ static void test_other_run(void **state)
         {"train.seed=43", "train.seed=42", "made with train.seed 42, not 43"},
         {"model.hidden_size=64", "model.hidden_size=32", "has another shape than"},
         {"model.depth=3", "model.depth=2", "is missing"},
+        {"optim.kind=muon", "optim.kind=adamw",
+         "ckpt-0000002: made with optim.kind adamw, not muon"},
+        {"precision.params=bf16", "precision.params=f32",
+         "ckpt-0000002: made with precision.params f32, not bf16"},
+        {"optim.lr_scale={nothing.*: 0}", "optim.lr_scale={}",
+         "optim.lr_scale: \"nothing.*\" matches no parameter"},
     };
     struct fixture *fixture = *state;
     struct prx_run_result result;
@@ -413,6 +448,7 @@ int main(void)
         ROW(test_learns),
         ROW(test_resume_is_exact),
         ROW(test_memory_is_saved),
+        ROW(test_optim_resumes),
         ROW(test_resume_past_damage),
         ROW(test_stop),
         ROW(test_folder),

@@ -107,6 +107,9 @@ static void step(const struct fixture *fixture, const char *backend,
     OK(prx_trainer_init(&trainer, &recipe, be));
     struct prx_param_store *store = prx_denoiser_params(trainer.denoiser);
     OK(gradcheck_scramble(store, 2, 0.25f));
+    /* To numbers that both dtypes have, so that runs of either compare. */
+    OK(prx_param_store_cast(store, PRX_BF16));
+    OK(prx_param_store_cast(store, (enum prx_dtype)recipe.precision.params));
     OK(prx_train_step(&trainer, &fixture->batch, 1, &out->report));
     assert_false(out->report.is_skipped);
 
@@ -139,6 +142,26 @@ static double distance(const struct outcome *a, const struct outcome *b)
 }
 
 static const char *const backends[] = {"ref", "cpu"};
+
+/* What is computed with weights is float32, whatever they are stored as. */
+static void storage_costs_no_gradient(void **state)
+{
+    static const char *const others[] = {"train.micro_batch=0", "train.micro_batch=3",
+                                         "train.recompute=blocks"};
+    for (size_t i = 0; i < N_OF(backends); i++) {
+        for (size_t j = 0; j < N_OF(others); j++) {
+            struct outcome wide, narrow;
+            step(*state, backends[i], SETS(others[j], "precision.params=f32"), &wide);
+            step(*state, backends[i], SETS(others[j], "precision.params=bf16"),
+                 &narrow);
+            assert_int_equal(narrow.n, wide.n);
+            assert_memory_equal(narrow.grads, wide.grads, wide.n * sizeof(float));
+            assert_true(narrow.report.loss == wide.report.loss);
+            free(wide.grads);
+            free(narrow.grads);
+        }
+    }
+}
 
 static void slices_add_up(void **state)
 {
@@ -205,6 +228,7 @@ static void recomputing_changes_no_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(storage_costs_no_gradient),
         cmocka_unit_test(slices_add_up),
         cmocka_unit_test(recomputing_changes_no_bit),
     };

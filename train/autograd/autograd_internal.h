@@ -120,6 +120,20 @@ PRX_MUST_USE int prx_grad_close(struct prx_tape *tape, struct prx_grad *grad);
 PRX_MUST_USE int prx_grad_pass(struct prx_tape *tape, struct prx_var *from,
                                struct prx_var *to);
 
+/*
+ * A parameter's value while an op reads it: the value itself or, where that is stored
+ * as bf16, a float32 copy in spare memory.  Every open is closed after the op ran.
+ */
+struct prx_weight {
+    struct prx_tensor value; /* f32; without memory where there is no parameter */
+    struct prx_tensor copy;  /* private */
+};
+
+/** prx_weight_open - @param (NULL is fine) for reading. */
+PRX_MUST_USE int prx_weight_open(struct prx_tape *tape, const struct prx_param *param,
+                                 struct prx_weight *out);
+PRX_MUST_USE int prx_weight_close(struct prx_tape *tape, struct prx_weight *weight);
+
 /** prx_grad_drop - the gradient of @x has been used: its memory is spare. */
 PRX_MUST_USE int prx_grad_drop(struct prx_var *x);
 

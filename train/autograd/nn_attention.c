@@ -18,15 +18,31 @@ static int head_norm_rope_bwd(struct prx_tape *tape, const void *note)
     const struct prx_tensor *dy = &n->note.out->grad; // [B, N, D]
     struct prx_grad dx;
     struct prx_grad dscale;
+    struct prx_weight scale;
 
     PRX_TRY(prx_tape_remake(tape, n->x));
     PRX_TRY(prx_grad_open_block(tape, n->x, n->col, dy->dims[2], &dx));
     PRX_TRY(prx_grad_open_param(tape, n->scale, &dscale));
+    PRX_TRY(prx_weight_open(tape, n->scale, &scale));
     PRX_TRY(tape->be->ops->head_norm_rope_bwd(tape->be, dx.to, dscale.to, dy,
                                               &n->x->value, n->col, &n->rrms,
-                                              &n->scale->value, &n->rope));
+                                              &scale.value, &n->rope));
+    PRX_TRY(prx_weight_close(tape, &scale));
     PRX_TRY(prx_grad_close(tape, &dscale));
     return prx_grad_close(tape, &dx);
+}
+
+static int head_norm_rope_fwd(struct prx_tape *tape, struct prx_tensor *y,
+                              struct prx_tensor *rrms, const struct prx_tensor *x,
+                              int64_t col, const struct prx_param *param,
+                              const struct prx_tensor *rope, float eps)
+{
+    struct prx_weight scale;
+
+    PRX_TRY(prx_weight_open(tape, param, &scale));
+    PRX_TRY(tape->be->ops->head_norm_rope_fwd(tape->be, y, rrms, x, col, &scale.value,
+                                              rope, eps));
+    return prx_weight_close(tape, &scale);
 }
 
 static int head_norm_rope_remake(struct prx_tape *tape, const void *note)
@@ -35,9 +51,8 @@ static int head_norm_rope_remake(struct prx_tape *tape, const void *note)
     struct prx_tensor rrms = n->rrms; /* written as it is */
 
     PRX_TRY(prx_tape_remake(tape, n->x));
-    return tape->be->ops->head_norm_rope_fwd(tape->be, &n->note.out->value, &rrms,
-                                             &n->x->value, n->col, &n->scale->value,
-                                             &n->rope, n->eps);
+    return head_norm_rope_fwd(tape, &n->note.out->value, &rrms, &n->x->value, n->col,
+                              n->scale, &n->rope, n->eps);
 }
 
 struct prx_var *prx_nn_head_norm_rope(struct prx_tape *tape, struct prx_var *x,
@@ -54,9 +69,8 @@ struct prx_var *prx_nn_head_norm_rope(struct prx_tape *tape, struct prx_var *x,
     struct prx_var *y =
         prx_tape_value(tape, 3, dims, x->needs_grad || scale->grad.data);
     if (!y || !prx_tape_scratch(tape, 3, rrms_dims, &rrms) ||
-        prx_tape_fails(tape, tape->be->ops->head_norm_rope_fwd(
-                                 tape->be, &y->value, &rrms, &x->value, col,
-                                 &scale->value, rope, eps)))
+        prx_tape_fails(tape, head_norm_rope_fwd(tape, &y->value, &rrms, &x->value, col,
+                                                scale, rope, eps)))
         return NULL;
     struct head_norm_rope_note *note =
         prx_tape_note(tape, sizeof(*note), head_norm_rope_bwd, y);

@@ -99,6 +99,18 @@ static int fill_tokens_bwd(struct prx_tape *tape, const void *note)
     return prx_grad_close(tape, &dx);
 }
 
+static int fill_tokens_fwd(struct prx_tape *tape, struct prx_tensor *y,
+                           const struct prx_tensor *x, const struct prx_tensor *idx,
+                           const struct prx_param *param)
+{
+    struct prx_weight token;
+
+    PRX_TRY(prx_weight_open(tape, param, &token));
+    struct prx_tensor row = as_row(&token.value);
+    PRX_TRY(tape->be->ops->merge_tokens_fwd(tape->be, y, x, idx, &row));
+    return prx_weight_close(tape, &token);
+}
+
 struct prx_var *prx_nn_fill_tokens(struct prx_tape *tape, struct prx_var *x,
                                    const struct prx_tensor *idx, int64_t n_tokens,
                                    struct prx_param *token)
@@ -106,11 +118,10 @@ struct prx_var *prx_nn_fill_tokens(struct prx_tape *tape, struct prx_var *x,
     if (!x)
         return NULL;
     int64_t dims[3] = {x->value.dims[0], n_tokens, x->value.dims[2]};
-    struct prx_tensor row = as_row(&token->value);
     struct prx_var *y =
         prx_tape_value(tape, 3, dims, x->needs_grad || token->grad.data);
-    if (!y || prx_tape_fails(tape, tape->be->ops->merge_tokens_fwd(
-                                       tape->be, &y->value, &x->value, idx, &row)))
+    if (!y || prx_tape_fails(
+                  tape, fill_tokens_fwd(tape, &y->value, &x->value, idx, token)))
         return NULL;
     return noted(tape, y, fill_tokens_bwd, x, idx, NULL, token);
 }

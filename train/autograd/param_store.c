@@ -45,10 +45,10 @@ static int reserve(struct prx_param_store *store)
     return 0;
 }
 
-static int new_zeros(struct prx_backend *be, int n_dims, const int64_t *dims,
-                     struct prx_tensor *out)
+static int new_zeros(struct prx_backend *be, enum prx_dtype dtype, int n_dims,
+                     const int64_t *dims, struct prx_tensor *out)
 {
-    PRX_TRY(prx_tensor_alloc(be, PRX_F32, n_dims, dims, out));
+    PRX_TRY(prx_tensor_alloc(be, dtype, n_dims, dims, out));
     return prx_tensor_zero(be, out);
 }
 
@@ -65,9 +65,9 @@ int prx_param_store_add(struct prx_param_store *store, const char *name, int n_d
     if (!param)
         return prx_err_nomem("a parameter");
     PRX_GO(prx_strdup(name, &param->name));
-    PRX_GO(new_zeros(store->be, n_dims, dims, &param->value));
+    PRX_GO(new_zeros(store->be, store->dtype, n_dims, dims, &param->value));
     if (store->train)
-        PRX_GO(new_zeros(store->be, n_dims, dims, &param->grad));
+        PRX_GO(new_zeros(store->be, PRX_F32, n_dims, dims, &param->grad));
     store->params[store->n_params++] = param;
     if (out)
         *out = param;
@@ -75,6 +75,37 @@ int prx_param_store_add(struct prx_param_store *store, const char *name, int n_d
 out:
     param_free(store->be, param);
     return rc;
+}
+
+static int cast_value(struct prx_backend *be, struct prx_tensor *value,
+                      enum prx_dtype dtype)
+{
+    struct prx_tensor cast = {0};
+    int rc = 0;
+
+    if (value->dtype == dtype)
+        return 0;
+    PRX_GO(prx_tensor_alloc(be, dtype, value->n_dims, value->dims, &cast));
+    PRX_GO(be->ops->cast(be, &cast, value));
+    struct prx_tensor before = *value;
+    *value = cast;
+    cast = before;
+out:
+    prx_tensor_free(be, &cast);
+    return rc;
+}
+
+int prx_param_store_cast(struct prx_param_store *store, enum prx_dtype dtype)
+{
+    for (size_t i = 0; i < store->n_params; i++)
+        PRX_TRY(cast_value(store->be, &store->params[i]->value, dtype));
+    store->dtype = dtype;
+    return 0;
+}
+
+void prx_param_freeze(struct prx_param_store *store, struct prx_param *param)
+{
+    prx_tensor_free(store->be, &param->grad);
 }
 
 struct prx_param *prx_param_store_find(const struct prx_param_store *store,

@@ -120,7 +120,13 @@ struct prx_var *prx_tape_input(struct prx_tape *tape, const struct prx_tensor *v
 
 struct prx_var *prx_tape_param(struct prx_tape *tape, struct prx_param *param)
 {
-    struct prx_var *var = prx_tape_input(tape, &param->value, param->grad.data != NULL);
+    struct prx_tensor value = param->value;
+    /* Read by any layer, any time: a copy of what is stored narrower has to last. */
+    if (value.dtype != PRX_F32 &&
+        (!prx_tape_scratch(tape, value.n_dims, value.dims, &value) ||
+         prx_tape_fails(tape, tape->be->ops->cast(tape->be, &value, &param->value))))
+        return NULL;
+    struct prx_var *var = prx_tape_input(tape, &value, param->grad.data != NULL);
     /* With its gradient there from the start, every reader adds to it. */
     if (var && var->needs_grad)
         var->grad = param->grad;
@@ -156,6 +162,7 @@ struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mar
                                                   &kept->value, 0.0f)))
         return NULL;
     prx_arena_rewind(tape->space->arena, mark);
+    tape->space->spares = NULL; /* some lay behind the mark */
     return into;
 }
 

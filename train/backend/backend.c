@@ -5,8 +5,11 @@
 #include "train/backend/backend_internal.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "train/bf16.h"
 
 /* Fastest first: "auto" takes the first that opens. */
 static const struct {
@@ -96,4 +99,44 @@ int prx_tensor_get(struct prx_backend *be, const struct prx_tensor *tensor, void
 int prx_tensor_zero(struct prx_backend *be, struct prx_tensor *tensor)
 {
     return be->zero(be, tensor->data, prx_tensor_bytes(tensor));
+}
+
+static int alloc_narrow(size_t n, prx_bf16 **out)
+{
+    *out = malloc((n + 1) * sizeof(**out));
+    return *out ? 0 : prx_err_nomem("a tensor's copy");
+}
+
+int prx_tensor_set_f32(struct prx_backend *be, struct prx_tensor *tensor,
+                       const float *host)
+{
+    size_t n = (size_t)prx_tensor_count(tensor);
+    prx_bf16 *narrow;
+
+    if (tensor->dtype == PRX_F32)
+        return prx_tensor_set(be, tensor, host);
+    PRX_BUG_IF(tensor->dtype != PRX_BF16);
+    PRX_TRY(alloc_narrow(n, &narrow));
+    for (size_t i = 0; i < n; i++)
+        narrow[i] = prx_bf16_from_f32(host[i]);
+    int rc = prx_tensor_set(be, tensor, narrow);
+    free(narrow);
+    return rc;
+}
+
+int prx_tensor_get_f32(struct prx_backend *be, const struct prx_tensor *tensor,
+                       float *host)
+{
+    size_t n = (size_t)prx_tensor_count(tensor);
+    prx_bf16 *narrow;
+
+    if (tensor->dtype == PRX_F32)
+        return prx_tensor_get(be, tensor, host);
+    PRX_BUG_IF(tensor->dtype != PRX_BF16);
+    PRX_TRY(alloc_narrow(n, &narrow));
+    int rc = prx_tensor_get(be, tensor, narrow);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        host[i] = prx_bf16_to_f32(narrow[i]);
+    free(narrow);
+    return rc;
 }

@@ -26,26 +26,38 @@ static int cpu_zero(struct prx_backend *be, void *device, size_t n_bytes)
 static void cpu_close(struct prx_backend *be)
 {
     struct prx_cpu *cpu = be->impl;
-    prx_host_free(be, cpu->scratch);
+    prx_host_free(be, cpu->scratch.floats);
+    prx_host_free(be, cpu->matrices.floats);
     free(cpu);
     free(be);
+}
+
+static int grow(prx_be *be, struct prx_cpu_area *area, int64_t n_floats, float **out)
+{
+    size_t n_bytes = (size_t)n_floats * sizeof(float);
+    void *memory = NULL;
+
+    if (n_bytes > area->n_bytes) {
+        /* The old contents are nobody's: free first, so that both never coexist. */
+        prx_host_free(be, area->floats);
+        *area = (struct prx_cpu_area){0};
+        PRX_TRY(prx_host_alloc(be, n_bytes, &memory));
+        *area = (struct prx_cpu_area){.floats = memory, .n_bytes = n_bytes};
+    }
+    *out = area->floats;
+    return 0;
 }
 
 int prx_cpu_scratch(prx_be *be, int64_t n_floats, float **out)
 {
     struct prx_cpu *cpu = be->impl;
-    size_t n_bytes = (size_t)n_floats * sizeof(float);
-    void *memory = NULL;
+    return grow(be, &cpu->scratch, n_floats, out);
+}
 
-    if (n_bytes > cpu->scratch_bytes) {
-        /* The old contents are nobody's: free first, so that both never coexist. */
-        prx_host_free(be, cpu->scratch);
-        *cpu = (struct prx_cpu){0};
-        PRX_TRY(prx_host_alloc(be, n_bytes, &memory));
-        *cpu = (struct prx_cpu){.scratch = memory, .scratch_bytes = n_bytes};
-    }
-    *out = cpu->scratch;
-    return 0;
+int prx_cpu_matrices(prx_be *be, int64_t n_floats, float **out)
+{
+    struct prx_cpu *cpu = be->impl;
+    return grow(be, &cpu->matrices, n_floats, out);
 }
 
 int prx_backend_cpu_open(int n_threads, struct prx_backend **out)

@@ -215,6 +215,7 @@ FENCED(silu_bwd, (prx_t *dx, bool add, prx_ct *dy, prx_ct *x),
 FENCED(add, (prx_t *y, prx_ct *a, prx_ct *b), (y, a, b), (y, a, b))
 FENCED(axpby, (prx_t *y, float alpha, prx_ct *x, float beta),
        (y, alpha, x, beta), (y, x))
+FENCED(cast, (prx_t *y, prx_ct *x), (y, x), (y, x))
 FENCED(sinusoid,
        (prx_t *y, int64_t col, int64_t dim, prx_ct *v, float factor, float max_period),
        (y, col, dim, v, factor, max_period), (y, v))
@@ -307,6 +308,21 @@ static int fence_adamw(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
     }
     if (rc == 0)
         rc = fence->real->ops->adamw(fence->real, slots, n, args);
+    return shut(fence, rc);
+}
+
+static int fence_muon(prx_be *be, const struct prx_muon_slot *slots, size_t n,
+                      const struct prx_muon_args *args)
+{
+    struct fence *fence = be->impl;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        prx_ct *const list[] = {&slots[i].p, &slots[i].g, &slots[i].m};
+        rc = admit_tensors(fence, list, N_OF(list));
+    }
+    if (rc == 0)
+        rc = fence->real->ops->muon(fence->real, slots, n, args);
     return shut(fence, rc);
 }
 

@@ -3,6 +3,8 @@
 #include "train/cpu/cpu_internal.h"
 #include "train/cpu/elementwise_internal.h"
 
+#include <string.h>
+
 static const struct prx_elementwise_kernels *kernels(void)
 {
     return PRX_SIMD_PICK(prx_elementwise_kernels);
@@ -55,6 +57,29 @@ int prx_cpu_axpby(prx_be *be, prx_t *y, float alpha, prx_ct *x, float beta)
 #pragma omp parallel for schedule(static) num_threads(n_team)
     for (int64_t i = 0; i < count; i += PRX_CPU_RUN)
         kernels()->axpby(at(y, i), alpha, at(x, i), beta, prx_cpu_run(count - i));
+    return 0;
+}
+
+static void cast_run(prx_t *y, prx_ct *x, int64_t i, int64_t n)
+{
+    if (y->dtype == x->dtype)
+        memcpy((char *)y->data + (size_t)i * prx_dtype_bytes(y->dtype),
+               (const char *)x->data + (size_t)i * prx_dtype_bytes(x->dtype),
+               (size_t)n * prx_dtype_bytes(y->dtype));
+    else if (y->dtype == PRX_BF16)
+        kernels()->narrow((prx_bf16 *)y->data + i, at(x, i), n);
+    else
+        kernels()->widen(at(y, i), (const prx_bf16 *)x->data + i, n);
+}
+
+int prx_cpu_cast(prx_be *be, prx_t *y, prx_ct *x)
+{
+    int64_t count;
+    PRX_TRY(prx_match_cast(&count, "cast", y, x));
+    int n_team = prx_cpu_team(be, prx_cpu_n_runs(count));
+#pragma omp parallel for schedule(static) num_threads(n_team)
+    for (int64_t i = 0; i < count; i += PRX_CPU_RUN)
+        cast_run(y, x, i, prx_cpu_run(count - i));
     return 0;
 }
 

@@ -20,8 +20,10 @@ extern const struct prx_ops prx_cpu_ops;
 
 /* What backend->impl of "cpu" points to. */
 struct prx_cpu {
-    float *scratch;
-    size_t scratch_bytes;
+    struct prx_cpu_area {
+        float *floats;
+        size_t n_bytes;
+    } scratch, matrices;
 };
 
 /**
@@ -30,6 +32,9 @@ struct prx_cpu {
  * Owned by the backend, valid until the next call; grows, never shrinks.
  */
 PRX_MUST_USE int prx_cpu_scratch(prx_be *be, int64_t n_floats, float **out);
+
+/** prx_cpu_matrices - the same, for operands of prx_cpu_gemm(), which uses scratch. */
+PRX_MUST_USE int prx_cpu_matrices(prx_be *be, int64_t n_floats, float **out);
 
 /*
  * Long arrays are shared out in runs of this many elements, and summed by run, so

@@ -4,8 +4,7 @@
  *
  * One team of threads walks all tensors; nobody waits between two of them.
  */
-#include "train/cpu/cpu_internal.h"
-#include "train/cpu/elementwise_internal.h"
+#include "train/cpu/run_internal.h"
 
 #include <math.h>
 
@@ -16,7 +15,7 @@ int prx_cpu_sumsq(prx_be *be, prx_t *out, const struct prx_tensor *tensors, size
     int64_t n_all = 0;
     float *scratch = NULL;
     PRX_TRY(prx_match_scalar("sumsq", out));
-    PRX_TRY(prx_match_lists("sumsq", n, tensors, NULL));
+    PRX_TRY(prx_match_list("sumsq", n, tensors));
 
     for (size_t i = 0; i < n; i++)
         n_all += prx_cpu_n_runs(prx_tensor_count(&tensors[i]));
@@ -38,6 +37,21 @@ int prx_cpu_sumsq(prx_be *be, prx_t *out, const struct prx_tensor *tensors, size
         sum += sums[r];
     *(float *)out->data = (float)sum;
     return 0;
+}
+
+static void adamw_run(const struct prx_elementwise_kernels *kernels,
+                      const struct prx_adamw_slot *slot, int64_t at, int64_t n,
+                      const struct prx_adamw_rates *rates)
+{
+    float room_p[PRX_CPU_RUN], room_m[PRX_CPU_RUN], room_v[PRX_CPU_RUN];
+    float *p = prx_run_open(kernels, &slot->p, at, n, room_p);
+    float *m = prx_run_open(kernels, &slot->m, at, n, room_m);
+    float *v = prx_run_open(kernels, &slot->v, at, n, room_v);
+
+    kernels->adamw(p, (const float *)slot->g.data + at, m, v, n, rates);
+    prx_run_close(kernels, &slot->p, at, n, p);
+    prx_run_close(kernels, &slot->m, at, n, m);
+    prx_run_close(kernels, &slot->v, at, n, v);
 }
 
 int prx_cpu_adamw(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
@@ -65,14 +79,23 @@ int prx_cpu_adamw(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
         int64_t count = prx_tensor_count(&slot->p);
         int64_t n_runs = prx_cpu_n_runs(count);
 #pragma omp for schedule(static) nowait
-        for (int64_t r = 0; r < n_runs; r++) {
-            int64_t at = r * PRX_CPU_RUN;
-            kernels->adamw((float *)slot->p.data + at, (const float *)slot->g.data + at,
-                           (float *)slot->m.data + at, (float *)slot->v.data + at,
-                           prx_cpu_run(count - r * PRX_CPU_RUN), &rates);
-        }
+        for (int64_t r = 0; r < n_runs; r++)
+            adamw_run(kernels, slot, r * PRX_CPU_RUN,
+                      prx_cpu_run(count - r * PRX_CPU_RUN), &rates);
     }
     return 0;
+}
+
+static void lerp_run(const struct prx_elementwise_kernels *kernels,
+                     const struct prx_tensor *y, const struct prx_tensor *x, int64_t at,
+                     int64_t n, double weight)
+{
+    float room_y[PRX_CPU_RUN], room_x[PRX_CPU_RUN];
+    float *run = prx_run_open(kernels, y, at, n, room_y);
+
+    kernels->lerp(run, prx_run_open(kernels, x, at, n, room_x), (float)(1.0 - weight),
+                  (float)weight, n);
+    prx_run_close(kernels, y, at, n, run);
 }
 
 int prx_cpu_lerp(prx_be *be, const struct prx_tensor *ys, const struct prx_tensor *xs,
@@ -80,7 +103,7 @@ int prx_cpu_lerp(prx_be *be, const struct prx_tensor *ys, const struct prx_tenso
 {
     const struct prx_elementwise_kernels *kernels =
         PRX_SIMD_PICK(prx_elementwise_kernels);
-    PRX_TRY(prx_match_lists("lerp", n, ys, xs));
+    PRX_TRY(prx_match_pairs("lerp", n, ys, xs));
 
 #pragma omp parallel num_threads(be->n_threads)
     for (size_t i = 0; i < n; i++) {
@@ -88,10 +111,8 @@ int prx_cpu_lerp(prx_be *be, const struct prx_tensor *ys, const struct prx_tenso
         int64_t n_runs = prx_cpu_n_runs(count);
 #pragma omp for schedule(static) nowait
         for (int64_t r = 0; r < n_runs; r++)
-            kernels->lerp((float *)ys[i].data + r * PRX_CPU_RUN,
-                          (const float *)xs[i].data + r * PRX_CPU_RUN,
-                          (float)(1.0 - weight), (float)weight,
-                          prx_cpu_run(count - r * PRX_CPU_RUN));
+            lerp_run(kernels, &ys[i], &xs[i], r * PRX_CPU_RUN,
+                     prx_cpu_run(count - r * PRX_CPU_RUN), weight);
     }
     return 0;
 }

@@ -133,6 +133,57 @@ static void adamw(float *p, const float *g, float *m, float *v, int64_t n,
     }
 }
 
+static void muon(float *m, float *u, const float *g, int64_t n,
+                 const struct prx_muon_rates *r)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf part = r->weight * (r->grad_scale * v_load_upto(g + i, n - i));
+        vf mean = r->keep * v_load_upto(m + i, n - i) + part;
+        v_store_upto(m + i, mean, n - i);
+        v_store_upto(u + i, r->nesterov ? r->keep * mean + part : mean, n - i);
+    }
+}
+
+INLINE vf v_round_bf16(vf v, bool is_wanted)
+{
+    return is_wanted ? (vf)v_round_bits(v) : v;
+}
+
+static void scale_add(float *y, float alpha, const float *x, const float *z,
+                      enum prx_rounding rounding, int64_t n)
+{
+    bool each = rounding == PRX_ROUND_EACH, last = rounding != PRX_ROUND_NONE;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf sum = v_round_bf16(alpha * v_load_upto(x + i, n - i), z ? each : last);
+        if (z)
+            sum = v_round_bf16(sum + v_round_bf16(v_load_upto(z + i, n - i), each),
+                               last);
+        v_store_upto(y + i, sum, n - i);
+    }
+}
+
+static void divide(float *y, const float *x, float divisor, enum prx_rounding rounding,
+                   int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        v_store_upto(y + i,
+                     v_round_bf16(v_load_upto(x + i, n - i) / divisor,
+                                  rounding != PRX_ROUND_NONE),
+                     n - i);
+}
+
+static void widen(float *y, const prx_bf16 *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        v_store_upto(y + i, v_load_bf16_upto(x + i, n - i), n - i);
+}
+
+static void narrow(prx_bf16 *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        v_store_bf16_upto(y + i, v_load_upto(x + i, n - i), n - i);
+}
+
 static void lerp(float *y, const float *x, float keep, float weight, int64_t n)
 {
     for (int64_t i = 0; i < n; i += LANES)
@@ -185,6 +236,11 @@ const struct prx_elementwise_kernels PRX_SIMD_NAME(prx_elementwise_kernels) = {
     .flow_mix = flow_mix,
     .mse_bwd = mse_bwd,
     .adamw = adamw,
+    .muon = muon,
+    .scale_add = scale_add,
+    .divide = divide,
+    .widen = widen,
+    .narrow = narrow,
     .lerp = lerp,
     .sumsq = sumsq,
     .sumsq_gap = sumsq_gap,

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "train/bf16.h"
+
 #if defined(__AVX512F__)
 # define LANES 16
 #elif defined(__AVX2__)
@@ -67,6 +69,37 @@ INLINE void v_store_upto(float *at, vf v, int64_t n_left)
         v_store(at, v);
     else
         v_store_part(at, v, n_left);
+}
+
+typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
+
+/* As v_load_upto() and v_store_upto(), of bf16 numbers; those stored are rounded. */
+INLINE vf v_load_bf16_upto(const prx_bf16 *at, int64_t n_left)
+{
+    vh half = {0};
+    if (n_left >= LANES)
+        memcpy(&half, at, sizeof(half));
+    else
+        memcpy(&half, at, (size_t)n_left * sizeof(*at));
+    return (vf)(__builtin_convertvector(half, vu) << 16);
+}
+
+/* The bits of @v as float32, rounded to bf16: the lower half is 0. */
+INLINE vu v_round_bits(vf v)
+{
+    vu bits = (vu)v;
+    vu rounded = bits + 0x7fffU + (bits >> 16 & 1U);
+    vu nan = (vu)(v != v);
+    return ((rounded & ~nan) | ((bits | 0x400000U) & nan)) & 0xffff0000U;
+}
+
+INLINE void v_store_bf16_upto(prx_bf16 *at, vf v, int64_t n_left)
+{
+    vh half = __builtin_convertvector(v_round_bits(v) >> 16, vh);
+    if (n_left >= LANES)
+        memcpy(at, &half, sizeof(half));
+    else
+        memcpy(at, &half, (size_t)n_left * sizeof(*at));
 }
 
 /* Lanes of @yes where @mask is -1, of @no where it is 0. */

@@ -45,21 +45,21 @@ static int init_param(void *ctx, const struct prx_param_spec *spec)
 
     prx_rng_init(&rng, init->seed, PRX_RNG_INIT, 0, init->i_param++);
     draw(&rng, spec, init->values, prx_tensor_count(&param->value));
-    return prx_tensor_set(init->store->be, &param->value, init->values);
+    return prx_tensor_set_f32(init->store->be, &param->value, init->values);
 }
 
 int prx_denoiser_init(struct prx_denoiser *denoiser, uint64_t seed)
 {
     struct init init = {.store = &denoiser->store, .seed = seed};
-    size_t n_bytes_max = 0;
+    int64_t count_max = 0;
     int rc = 0;
 
     for (size_t i = 0; i < init.store->n_params; i++) {
-        size_t n_bytes = prx_tensor_bytes(&init.store->params[i]->value);
-        if (n_bytes > n_bytes_max)
-            n_bytes_max = n_bytes;
+        int64_t count = prx_tensor_count(&init.store->params[i]->value);
+        if (count > count_max)
+            count_max = count;
     }
-    init.values = malloc(n_bytes_max);
+    init.values = malloc((size_t)count_max * sizeof(*init.values));
     if (!init.values)
         return prx_err_nomem("the largest parameter");
     rc = prx_denoiser_each_param(&denoiser->config, init_param, &init);

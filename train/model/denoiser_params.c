@@ -229,6 +229,31 @@ int prx_denoiser_count(const struct prx_denoiser_config *config, int64_t *out)
     return prx_denoiser_each_param(config, add_count, out);
 }
 
+struct listing {
+    int (*visit)(void *ctx, const char *name, const struct prx_tensor *shape);
+    void *ctx;
+};
+
+static int list_param(void *ctx, const struct prx_param_spec *spec)
+{
+    const struct listing *listing = ctx;
+    struct prx_tensor shape;
+
+    PRX_TRY(prx_tensor_shape(PRX_F32, spec->n_dims, spec->dims, &shape));
+    return listing->visit(listing->ctx, spec->name, &shape);
+}
+
+int prx_denoiser_list(const struct prx_denoiser_config *config,
+                      int (*visit)(void *ctx, const char *name,
+                                   const struct prx_tensor *shape),
+                      void *ctx)
+{
+    struct listing listing = {visit, ctx};
+
+    PRX_TRY(prx_denoiser_config_check(config));
+    return prx_denoiser_each_param(config, list_param, &listing);
+}
+
 /* What follows "blocks.N." in @name, or NULL. */
 static const char *in_block(const char *name)
 {

@@ -23,8 +23,8 @@ static int copy_weights(struct prx_ema *ema)
 {
     struct prx_backend *be = ema->store->be;
     for (size_t i = 0; i < ema->store->n_params; i++)
-        PRX_TRY(be->ops->axpby(be, &ema->averages[i], 1.0f,
-                               &ema->store->params[i]->value, 0.0f));
+        PRX_TRY(
+            be->ops->cast(be, &ema->averages[i], &ema->store->params[i]->value));
     return 0;
 }
 
@@ -46,7 +46,7 @@ int prx_ema_new(struct prx_param_store *store, double smoothing, int64_t interva
         .interval_steps = interval_steps,
         .start_step = start_step,
     };
-    PRX_GO(prx_optim_state_new(store, &ema->averages));
+    PRX_GO(prx_optim_state_new(store, PRX_F32, NULL, &ema->averages));
     PRX_GO(copy_weights(ema));
     *out = ema;
     ema = NULL;

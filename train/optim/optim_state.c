@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-int prx_optim_state_new(struct prx_param_store *store, struct prx_tensor **out)
+int prx_optim_state_new(struct prx_param_store *store, enum prx_dtype dtype,
+                        const bool *is_wanted, struct prx_tensor **out)
 {
     struct prx_tensor *state = calloc(store->n_params + 1, sizeof(*state));
     int rc = 0;
@@ -13,8 +14,10 @@ int prx_optim_state_new(struct prx_param_store *store, struct prx_tensor **out)
         return prx_err_nomem("optimiser state");
     for (size_t i = 0; i < store->n_params; i++) {
         const struct prx_tensor *value = &store->params[i]->value;
-        PRX_GO(prx_tensor_alloc(store->be, PRX_F32, value->n_dims, value->dims,
-                                &state[i]));
+        if (is_wanted && !is_wanted[i])
+            continue;
+        PRX_GO(
+            prx_tensor_alloc(store->be, dtype, value->n_dims, value->dims, &state[i]));
         PRX_GO(prx_tensor_zero(store->be, &state[i]));
     }
     *out = state;

@@ -60,6 +60,17 @@ int prx_ref_axpby(prx_be *be, prx_t *y, float alpha, prx_ct *x, float beta)
     return 0;
 }
 
+int prx_ref_cast(prx_be *be, prx_t *y, prx_ct *x)
+{
+    int64_t n;
+    (void)be;
+    PRX_TRY(prx_match_cast(&n, "cast", y, x));
+
+    for (int64_t i = 0; i < n; i++)
+        prx_ref_set(y, i, prx_ref_get(x, i));
+    return 0;
+}
+
 #define SQRT_2_OVER_PI 0.79788456080286535588
 #define GELU_CUBIC     0.044715
 

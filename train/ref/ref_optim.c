@@ -8,7 +8,7 @@ int prx_ref_sumsq(prx_be *be, prx_t *out, const struct prx_tensor *tensors, size
 {
     (void)be;
     PRX_TRY(prx_match_scalar("sumsq", out));
-    PRX_TRY(prx_match_lists("sumsq", n, tensors, NULL));
+    PRX_TRY(prx_match_list("sumsq", n, tensors));
 
     double sum = *(const float *)out->data;
     for (size_t i = 0; i < n; i++) {
@@ -29,17 +29,20 @@ int prx_ref_adamw(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
     double root = sqrt(1.0 - pow(args->beta2, (double)args->step));
 
     for (size_t i = 0; i < n; i++) {
-        float *p = slots[i].p.data, *m = slots[i].m.data, *v = slots[i].v.data;
-        const float *g = slots[i].g.data;
-        for (int64_t j = 0; j < prx_tensor_count(&slots[i].p); j++) {
+        const struct prx_adamw_slot *s = &slots[i];
+        const float *g = s->g.data;
+        for (int64_t j = 0; j < prx_tensor_count(&s->p); j++) {
             double grad = args->grad_scale * g[j];
-            double kept = p[j] * (1.0 - args->lr * args->weight_decay);
-            double mean = args->beta1 * m[j] + (1.0 - args->beta1) * grad;
-            double square = args->beta2 * v[j] + (1.0 - args->beta2) * grad * grad;
+            double kept = prx_ref_get(&s->p, j) * (1.0 - args->lr * args->weight_decay);
+            double mean =
+                args->beta1 * prx_ref_get(&s->m, j) + (1.0 - args->beta1) * grad;
+            double square =
+                args->beta2 * prx_ref_get(&s->v, j) + (1.0 - args->beta2) * grad * grad;
             double divisor = sqrt(square) / root + args->eps;
-            m[j] = (float)mean;
-            v[j] = (float)square;
-            p[j] = (float)(mean == 0.0 ? kept : kept - rate * mean / divisor);
+            prx_ref_set(&s->m, j, mean);
+            prx_ref_set(&s->v, j, square);
+            prx_ref_set(&s->p, j,
+                        mean == 0.0 ? kept : kept - rate * mean / divisor);
         }
     }
     return 0;
@@ -49,13 +52,12 @@ int prx_ref_lerp(prx_be *be, const struct prx_tensor *ys, const struct prx_tenso
                  size_t n, double weight)
 {
     (void)be;
-    PRX_TRY(prx_match_lists("lerp", n, ys, xs));
+    PRX_TRY(prx_match_pairs("lerp", n, ys, xs));
 
-    for (size_t i = 0; i < n; i++) {
-        float *y = ys[i].data;
-        const float *x = xs[i].data;
+    for (size_t i = 0; i < n; i++)
         for (int64_t j = 0; j < prx_tensor_count(&ys[i]); j++)
-            y[j] = (float)((1.0 - weight) * y[j] + weight * x[j]);
-    }
+            prx_ref_set(&ys[i], j,
+                        (1.0 - weight) * prx_ref_get(&ys[i], j) +
+                            weight * prx_ref_get(&xs[i], j));
     return 0;
 }

@@ -73,6 +73,16 @@ out:
     return rc;
 }
 
+/* What the state is of, so that another kind of run does not take it for its own. */
+static void name_state(const struct prx_optim *optim,
+                       struct prx_train_position *position)
+{
+    snprintf(position->optim, sizeof(position->optim), "%s",
+             prx_optim_kind_name(optim->kind));
+    snprintf(position->params, sizeof(position->params), "%s",
+             prx_dtype_name(optim->store->dtype));
+}
+
 static int put_state(const char *dir, struct prx_denoiser *denoiser,
                      const struct prx_train_state *state)
 {
@@ -83,13 +93,14 @@ static int put_state(const char *dir, struct prx_denoiser *denoiser,
 
     position.optim_steps = state->optim->n_steps;
     position.ema_active = state->ema && state->ema->active;
+    name_state(state->optim, &position);
     PRX_GO(prx_str_printf(&path, "%s/trainer/state.json", dir));
     PRX_GO(prx_train_position_write(&position, path.bytes));
     prx_str_reset(&path);
-    PRX_GO(prx_str_printf(&path, "%s/trainer/adamw_m.safetensors", dir));
+    PRX_GO(prx_str_printf(&path, "%s/trainer/moment1.safetensors", dir));
     PRX_GO(prx_params_save(store, state->optim->m, path.bytes));
     prx_str_reset(&path);
-    PRX_GO(prx_str_printf(&path, "%s/trainer/adamw_v.safetensors", dir));
+    PRX_GO(prx_str_printf(&path, "%s/trainer/moment2.safetensors", dir));
     PRX_GO(prx_params_save(store, state->optim->v, path.bytes));
     if (state->ema)
         rc = put_network(dir, "ema", denoiser, state->ema->averages);
@@ -272,6 +283,25 @@ int prx_checkpoint_open(const char *path, struct prx_backend *be, bool train,
     return rc;
 }
 
+static int check_state(const char *path, const struct prx_optim *optim,
+                       const struct prx_train_position *found)
+{
+    struct prx_train_position own = {0};
+
+    name_state(optim, &own);
+    if (found->optim[0] == '\0' || found->params[0] == '\0')
+        return prx_err(PRX_EFORMAT, "%s: made by an older version, which cannot be"
+                                    " resumed",
+                       path);
+    if (strcmp(found->optim, own.optim) != 0)
+        return prx_err(PRX_EINVAL, "%s: made with optim.kind %s, not %s", path,
+                       found->optim, own.optim);
+    if (strcmp(found->params, own.params) != 0)
+        return prx_err(PRX_EINVAL, "%s: made with precision.params %s, not %s", path,
+                       found->params, own.params);
+    return 0;
+}
+
 int prx_checkpoint_resume(const char *path, struct prx_denoiser *denoiser,
                           struct prx_train_state *state)
 {
@@ -282,12 +312,13 @@ int prx_checkpoint_resume(const char *path, struct prx_denoiser *denoiser,
 
     PRX_GO(prx_str_printf(&name, "%s/trainer/state.json", path));
     PRX_GO(prx_train_position_read(name.bytes, position));
+    PRX_GO(check_state(path, state->optim, position));
     PRX_GO(load_weights(path, "transformer", denoiser, NULL));
     prx_str_reset(&name);
-    PRX_GO(prx_str_printf(&name, "%s/trainer/adamw_m.safetensors", path));
+    PRX_GO(prx_str_printf(&name, "%s/trainer/moment1.safetensors", path));
     PRX_GO(prx_params_load(store, state->optim->m, name.bytes));
     prx_str_reset(&name);
-    PRX_GO(prx_str_printf(&name, "%s/trainer/adamw_v.safetensors", path));
+    PRX_GO(prx_str_printf(&name, "%s/trainer/moment2.safetensors", path));
     PRX_GO(prx_params_load(store, state->optim->v, name.bytes));
     state->optim->n_steps = position->optim_steps;
     if (state->ema && !has_file(path, "ema/" WEIGHTS_NAME)) {

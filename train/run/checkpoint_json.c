@@ -326,6 +326,8 @@ static const struct member position_members[] = {
     {"batch", MEMBER_INT, AT(batch), 0, false},
     {"seed", MEMBER_INT, AT(seed), 0, false},
     {"samples", MEMBER_TEXT, AT(samples), ROOM(samples), false},
+    {"optim", MEMBER_TEXT, AT(optim), ROOM(optim), true},
+    {"params", MEMBER_TEXT, AT(params), ROOM(params), true},
 };
 #undef AT
 #undef ROOM

@@ -18,45 +18,49 @@ static struct prx_tensor *tensor_of(struct prx_param_store *store,
 /* --- saving ---------------------------------------------------------------------- */
 
 struct save {
-    struct prx_param_store *store;
-    const struct prx_tensor *tensors;
+    struct prx_backend *be;
+    const struct prx_tensor **tensors; /* in the file's order */
 };
 
 static int read_out(void *ctx, size_t i, void *out)
 {
     const struct save *save = ctx;
-    struct prx_param_store *store = save->store;
-    const struct prx_tensor *tensor =
-        save->tensors ? &save->tensors[i] : &store->params[i]->value;
 
-    return prx_tensor_get(store->be, tensor, out);
+    return prx_tensor_get(save->be, save->tensors[i], out);
 }
 
 int prx_params_save(struct prx_param_store *store, const struct prx_tensor *tensors,
                     const char *path)
 {
-    struct save save = {store, tensors};
+    struct save save = {.be = store->be};
+    size_t n = 0;
     struct prx_st_tensor *list = calloc(store->n_params + 1, sizeof(*list));
     json_t *metadata = json_pack("{s:s}", "format", "pt");
     int rc = 0;
 
-    if (!list || !metadata) {
+    save.tensors = calloc(store->n_params + 1, sizeof(*save.tensors));
+    if (!list || !metadata || !save.tensors) {
         rc = prx_err_nomem(path);
         goto out;
     }
     for (size_t i = 0; i < store->n_params; i++) {
-        const struct prx_tensor *value = &store->params[i]->value;
-        list[i] = (struct prx_st_tensor){
+        const struct prx_tensor *tensor =
+            tensors ? &tensors[i] : &store->params[i]->value;
+        if (tensor->n_dims == 0)
+            continue;
+        list[n] = (struct prx_st_tensor){
             .name = store->params[i]->name,
-            .type = PRX_ST_F32,
-            .n_dims = value->n_dims,
-            .n_bytes = prx_tensor_bytes(value),
+            .type = tensor->dtype == PRX_BF16 ? PRX_ST_BF16 : PRX_ST_F32,
+            .n_dims = tensor->n_dims,
+            .n_bytes = prx_tensor_bytes(tensor),
         };
-        memcpy(list[i].dims, value->dims, (size_t)value->n_dims * sizeof(int64_t));
+        memcpy(list[n].dims, tensor->dims, (size_t)tensor->n_dims * sizeof(int64_t));
+        save.tensors[n++] = tensor;
     }
-    rc = prx_st_write_from(path, list, store->n_params, metadata, read_out, &save);
+    rc = prx_st_write_from(path, list, n, metadata, read_out, &save);
 out:
     json_decref(metadata);
+    free(save.tensors);
     free(list);
     return rc;
 }
@@ -78,15 +82,16 @@ static int load_tensor(struct prx_backend *be, struct prx_tensor *tensor,
                        const struct prx_st_tensor *stored)
 {
     size_t n = (size_t)prx_tensor_count(tensor);
+    enum prx_st_type own = tensor->dtype == PRX_BF16 ? PRX_ST_BF16 : PRX_ST_F32;
 
-    if (stored->type == PRX_ST_F32)
+    if (stored->type == own)
         return prx_tensor_set(be, tensor, stored->bytes);
     float *values = calloc(n + 1, sizeof(*values));
     if (!values)
         return prx_err_nomem(stored->name);
     int rc = prx_st_get_f32(stored, values);
     if (rc == 0)
-        rc = prx_tensor_set(be, tensor, values);
+        rc = prx_tensor_set_f32(be, tensor, values);
     free(values);
     return rc;
 }
@@ -116,6 +121,8 @@ static int load_all(struct prx_param_store *store, struct prx_tensor *tensors,
         if (is_loaded[i])
             return prx_err(PRX_ESHAPE, "%s is there under two names", stored->name);
         struct prx_tensor *tensor = tensor_of(store, tensors, i);
+        if (tensor->n_dims == 0)
+            return prx_err(PRX_ESHAPE, "%s is not expected", stored->name);
         if (!has_shape_of(stored, tensor)) {
             char wanted[64];
             prx_tensor_format_shape(tensor, wanted, sizeof(wanted));
@@ -126,7 +133,7 @@ static int load_all(struct prx_param_store *store, struct prx_tensor *tensors,
         is_loaded[i] = true;
     }
     for (size_t i = 0; i < store->n_params; i++)
-        if (!is_loaded[i])
+        if (!is_loaded[i] && tensor_of(store, tensors, i)->n_dims > 0)
             return prx_err(PRX_ESHAPE, "%s is missing", store->params[i]->name);
     return 0;
 }

@@ -13,9 +13,9 @@ static const char *const route_names[] = {"none", "tread", "sprint", NULL};
 static const char *const objective_names[] = {"flow", NULL};
 static const char *const prediction_names[] = {"velocity", "x0", NULL};
 static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
-static const char *const optim_names[] = {"adamw", NULL};
+static const char *const optim_names[] = {"adamw", "muon", NULL};
 static const char *const decay_names[] = {"constant", "cosine", NULL};
-static const char *const precision_names[] = {"f32", NULL};
+static const char *const dtype_names[] = {"f32", "bf16", NULL}; /* enum prx_dtype */
 static const char *const recompute_names[] = {"none", "blocks", NULL};
 
 /* Defaults are the study's baseline: PRX-1.2B at 256 pixels. */
@@ -98,18 +98,41 @@ static const struct prx_conf_row rows[] = {
     {"route.detach", PRX_CONF_BOOL, AT(model.config.route.detach), "false",
      "let no gradient pass around the route", NULL, 0, 0},
 
-    {"optim.kind", PRX_CONF_ENUM, AT(optim.kind), "adamw",
-     "optimiser", optim_names, 0, 0},
+    {"optim.kind", PRX_CONF_ENUM, AT(optim.config.kind), "adamw",
+     "optimiser; muon takes the matrices of the blocks and leaves the rest to AdamW",
+     optim_names, 0, 0},
     {"optim.lr", PRX_CONF_FLOAT, AT(optim.schedule.lr), "1e-4",
      "learning rate after warm-up", NULL, 0, 10},
-    {"optim.beta1", PRX_CONF_FLOAT, AT(optim.adamw.beta1), "0.9",
+    {"optim.beta1", PRX_CONF_FLOAT, AT(optim.config.adamw.beta1), "0.9",
      "decay of the first moment", NULL, 0, 0.999999},
-    {"optim.beta2", PRX_CONF_FLOAT, AT(optim.adamw.beta2), "0.95",
+    {"optim.beta2", PRX_CONF_FLOAT, AT(optim.config.adamw.beta2), "0.95",
      "decay of the second moment", NULL, 0, 0.999999},
-    {"optim.eps", PRX_CONF_FLOAT, AT(optim.adamw.eps), "1e-15",
+    {"optim.eps", PRX_CONF_FLOAT, AT(optim.config.adamw.eps), "1e-15",
      "added to the root of the second moment", NULL, 0, 1},
-    {"optim.weight_decay", PRX_CONF_FLOAT, AT(optim.adamw.weight_decay), "0",
-     "decoupled weight decay", NULL, 0, 100},
+    {"optim.weight_decay", PRX_CONF_FLOAT, AT(optim.config.adamw.weight_decay), "0",
+     "decoupled weight decay of AdamW", NULL, 0, 100},
+    {"optim.muon_momentum", PRX_CONF_FLOAT, AT(optim.config.muon.momentum), "0.95",
+     "decay of Muon's momentum", NULL, 0, 0.999999},
+    {"optim.muon_nesterov", PRX_CONF_BOOL, AT(optim.config.muon.nesterov), "true",
+     "look a step ahead along Muon's momentum", NULL, 0, 0},
+    {"optim.muon_weight_decay", PRX_CONF_FLOAT, AT(optim.config.muon.weight_decay), "0",
+     "decoupled weight decay of Muon", NULL, 0, 100},
+    {"optim.muon_steps", PRX_CONF_INT, AT(optim.config.muon.ns_steps), "5",
+     "Newton-Schulz iterations that make Muon's update orthogonal", NULL, 0, 100},
+    {"optim.muon_rms_scale", PRX_CONF_BOOL, AT(optim.config.muon.rms_scale), "true",
+     "give Muon's updates the size of AdamW's, so that one rate serves both",
+     NULL, 0, 0},
+    {"optim.muon_dtype", PRX_CONF_ENUM, AT(optim.config.muon.dtype), "bf16",
+     "what the iterations are rounded to; the reference runs them in bf16",
+     dtype_names, 0, 0},
+    {"optim.muon_adam_eps", PRX_CONF_FLOAT, AT(optim.config.muon.adam_eps), "1e-8",
+     "in place of optim.eps for what Muon leaves to AdamW", NULL, 0, 1},
+    {"optim.lr_scale", PRX_CONF_WEIGHTS, AT(optim.config.lr_scale), "{}",
+     "factors of the learning rate, by patterns of parameter names; 0 freezes",
+     NULL, 0, 1e6},
+    {"optim.decay_scale", PRX_CONF_WEIGHTS, AT(optim.config.decay_scale), "{}",
+     "factors of the weight decay, by patterns of parameter names; 0 exempts",
+     NULL, 0, 1e6},
     {"optim.clip_norm", PRX_CONF_FLOAT, AT(optim.clip_norm), "0.2",
      "gradients are scaled down to this global norm; 0 does not clip", NULL, 0, 1e9},
     {"optim.warmup_steps", PRX_CONF_INT, AT(optim.schedule.warmup_steps), "1000",
@@ -131,7 +154,8 @@ static const struct prx_conf_row rows[] = {
      "step at which the average begins", NULL, 0, 1e12},
 
     {"precision.params", PRX_CONF_ENUM, AT(precision.params), "f32",
-     "how parameters, gradients and optimiser state are stored", precision_names, 0, 0},
+     "how parameters and optimiser state are stored; bf16 loses small updates",
+     dtype_names, 0, 0},
 
     {"train.steps", PRX_CONF_INT, AT(train.steps), "100000",
      "optimiser steps in all; a resumed run goes on up to this", NULL, 0, 1e12},

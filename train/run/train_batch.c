@@ -105,7 +105,8 @@ int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recip
     PRX_GO(prx_denoiser_new(be, &recipe->model.config, true, &trainer->denoiser));
     PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
     struct prx_param_store *params = prx_denoiser_params(trainer->denoiser);
-    PRX_GO(prx_adamw_new(params, &recipe->optim.adamw, &trainer->optim));
+    PRX_GO(prx_param_store_cast(params, (enum prx_dtype)recipe->precision.params));
+    PRX_GO(prx_optim_new(params, &recipe->optim.config, &trainer->optim));
     if (recipe->optim.ema_smoothing > 0)
         PRX_GO(prx_ema_new(params, recipe->optim.ema_smoothing,
                            recipe->optim.ema_interval_steps,
@@ -123,7 +124,7 @@ void prx_trainer_release(struct prx_trainer *trainer)
 {
     prx_tape_free(trainer->tape);
     prx_ema_free(trainer->ema);
-    prx_adamw_free(trainer->optim);
+    prx_optim_free(trainer->optim);
     prx_denoiser_free(trainer->denoiser);
     *trainer = (struct prx_trainer){0};
 }

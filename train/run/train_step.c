@@ -68,6 +68,6 @@ int prx_train_step(struct prx_trainer *trainer, const struct prx_loader_batch *b
 
     if (recipe->optim.clip_norm > 0)
         scale = prx_clip_factor(report->grad_norm, recipe->optim.clip_norm);
-    PRX_TRY(prx_adamw_step(trainer->optim, report->lr, scale));
+    PRX_TRY(prx_optim_step(trainer->optim, report->lr, scale));
     return trainer->ema ? prx_ema_step(trainer->ema, k) : 0;
 }

@@ -13,6 +13,7 @@ struct term {
     int n_name_chars;
     bool optional;
     enum prx_dtype dtype;
+    bool narrow; /* may be bf16 as well */
     int n_dims;
     bool flat; /* the first name is R: it stands for all leading dimensions */
     char dims[PRX_DIMS_MAX][3];
@@ -28,8 +29,9 @@ static const char *parse_term(const char *at, struct term *out)
     while (isalnum((unsigned char)*at) || *at == '_')
         at++;
     out->n_name_chars = (int)(at - out->name);
-    for (; *at == '?' || *at == '#'; at++) {
+    for (; *at == '?' || *at == '#' || *at == '~'; at++) {
         out->optional |= *at == '?';
+        out->narrow |= *at == '~';
         if (*at == '#')
             out->dtype = PRX_I32;
     }
@@ -93,7 +95,9 @@ static bool match_term(struct prx_dims *dims, const struct term *term,
                        const struct prx_tensor *tensor)
 {
     int n_extra = tensor->n_dims - term->n_dims; /* folded into a leading R */
-    if (tensor->dtype != term->dtype || (term->flat ? n_extra < 0 : n_extra != 0))
+    bool has_dtype = tensor->dtype == term->dtype ||
+                     (term->narrow && tensor->dtype == PRX_BF16);
+    if (!has_dtype || (term->flat ? n_extra < 0 : n_extra != 0))
         return false;
     int i_dim = 0;
     for (int i = 0; i < term->n_dims; i++) {

@@ -65,6 +65,15 @@ int prx_match_elements(int64_t *count, const char *op, const struct prx_tensor *
     return 0;
 }
 
+int prx_match_cast(int64_t *count, const char *op, const struct prx_tensor *y,
+                   const struct prx_tensor *x)
+{
+    struct prx_dims dims = {0};
+    MATCH(op, &dims, "y~ [R], x~ [R]", y, x);
+    *count = get(&dims, "R");
+    return 0;
+}
+
 int prx_match_sinusoid(struct prx_sinusoid_dims *out, const char *op,
                        const struct prx_tensor *y, int64_t col, int64_t dim,
                        const struct prx_tensor *v)
@@ -294,12 +303,20 @@ int prx_match_scalar(const char *op, const struct prx_tensor *scalar)
     return 0;
 }
 
-int prx_match_lists(const char *op, size_t n, const struct prx_tensor *as,
-                    const struct prx_tensor *bs)
+int prx_match_list(const char *op, size_t n, const struct prx_tensor *tensors)
 {
     int64_t count;
     for (size_t i = 0; i < n; i++)
-        PRX_TRY(prx_match_elements(&count, op, &as[i], bs ? &bs[i] : NULL, NULL));
+        PRX_TRY(prx_match_elements(&count, op, &tensors[i], NULL, NULL));
+    return 0;
+}
+
+int prx_match_pairs(const char *op, size_t n, const struct prx_tensor *ys,
+                    const struct prx_tensor *xs)
+{
+    int64_t count;
+    for (size_t i = 0; i < n; i++)
+        PRX_TRY(prx_match_cast(&count, op, &ys[i], &xs[i]));
     return 0;
 }
 
@@ -307,8 +324,18 @@ int prx_match_adamw(const char *op, size_t n, const struct prx_adamw_slot *slots
 {
     for (size_t i = 0; i < n; i++) {
         struct prx_dims dims = {0};
-        MATCH(op, &dims, "p [R], g [R], m [R], v [R]", &slots[i].p, &slots[i].g,
+        MATCH(op, &dims, "p~ [R], g [R], m~ [R], v~ [R]", &slots[i].p, &slots[i].g,
               &slots[i].m, &slots[i].v);
+    }
+    return 0;
+}
+
+int prx_match_muon(const char *op, size_t n, const struct prx_muon_slot *slots)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct prx_dims dims = {0};
+        MATCH(op, &dims, "p~ [O I], g [O I], m~ [O I]", &slots[i].p, &slots[i].g,
+              &slots[i].m);
     }
     return 0;
 }

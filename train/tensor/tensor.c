@@ -10,7 +10,7 @@ size_t prx_dtype_bytes(enum prx_dtype dtype)
     return dtype == PRX_BF16 ? 2 : 4;
 }
 
-static const char *dtype_name(enum prx_dtype dtype)
+const char *prx_dtype_name(enum prx_dtype dtype)
 {
     switch (dtype) {
     case PRX_BF16:
@@ -105,5 +105,5 @@ void prx_tensor_format_shape(const struct prx_tensor *tensor, char *out,
                                    i == 0 ? "[" : ", ", tensor->dims[i]);
     if (n_used < n_out_bytes)
         snprintf(out + n_used, n_out_bytes - n_used, "%s] %s",
-                 tensor->n_dims == 0 ? "[" : "", dtype_name(tensor->dtype));
+                 tensor->n_dims == 0 ? "[" : "", prx_dtype_name(tensor->dtype));
 }
