@@ -154,7 +154,14 @@ static void test_nano(void **state)
     assert_int_equal(recipe.model.config.axes_dim[0], 16);
     assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
     assert_int_equal(budget.n_params, 5218816);
-    assert_int_equal(budget.optim_bytes, 2 * budget.param_bytes);
+    assert_true(budget.recompute_flops == 0);
+    assert_int_equal(prx_recipe_set(&recipe, "train.recompute=blocks"), 0);
+    double step_flops = budget.step_flops;
+    assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
+    assert_true(budget.step_flops == step_flops);
+    /* Blocks are most of the network, and are run four times instead of three. */
+    assert_true(budget.recompute_flops > 0.3 * step_flops &&
+                budget.recompute_flops < step_flops / 3);
 
     /* What is printed is the same recipe. */
     prx_scratch_open(&scratch);
@@ -189,6 +196,7 @@ static void test_refusals(void **state)
         {"data.captions={\"..\": 1}", "data.captions: \"..\" is no caption's name"},
         {"data.vae=", "data.vae: a name is missing"},
         {"data.text=", "data.text: a name is missing"},
+        {"sample.every=5", "sample.every: 5, but sample.prompts is empty"},
         {"objective.t_min=1", "objective.t_min: 1 is not below t_max, 1"},
     };
     (void)state;

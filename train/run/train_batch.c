@@ -42,25 +42,36 @@ static void draw_timesteps(uint64_t seed, const struct prx_timestep_config *conf
     }
 }
 
+/* Both draws of all samples, behind one another, in the step's host memory. */
+static int draw(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
+                size_t n, const float **noise, const float **t)
+{
+    uint64_t seed = (uint64_t)trainer->recipe->train.seed;
+    size_t n_batch = (size_t)batch->n_samples;
+    void *memory = NULL;
+
+    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
+                           (n + 1) * n_batch * sizeof(float), &memory));
+    float *values = memory;
+    draw_noise(seed, batch, n, values);
+    draw_timesteps(seed, &trainer->recipe->objective.timestep, batch,
+                   values + n * n_batch);
+    *noise = values;
+    *t = values + n * n_batch;
+    return 0;
+}
+
 int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
                     struct prx_batch *out)
 {
-    const struct prx_recipe *recipe = trainer->recipe;
-    uint64_t seed = (uint64_t)recipe->train.seed;
     const int64_t latent_dims[] = {batch->n_samples, batch->channels, batch->height,
                                    batch->width};
     const int64_t text_dims[] = {batch->n_samples, batch->n_tokens, batch->text_width};
     size_t n = (size_t)(batch->channels * batch->height * batch->width);
-    size_t n_batch = (size_t)batch->n_samples;
-    void *memory = NULL;
+    const float *noise = batch->latent, *t = batch->latent; /* where nobody reads them */
 
-    /* Both draws of all samples, behind one another, in the step's host memory. */
-    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
-                           (n + 1) * n_batch * sizeof(float), &memory));
-    float *noise = memory, *t = noise + n * n_batch;
-    draw_noise(seed, batch, n, noise);
-    draw_timesteps(seed, &recipe->objective.timestep, batch, t);
-
+    if (!trainer->be->is_plan)
+        PRX_TRY(draw(trainer, batch, n, &noise, &t));
     PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, batch->latent, &out->latent));
     PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, noise, &out->noise));
     PRX_TRY(put_tensor(trainer, PRX_F32, 1, latent_dims, t, &out->t));
@@ -75,7 +86,8 @@ int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recip
 
     *trainer = (struct prx_trainer){.recipe = recipe, .be = be};
     PRX_GO(prx_denoiser_new(be, &recipe->model.config, true, &trainer->denoiser));
-    PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
+    if (!be->is_plan)
+        PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
     struct prx_param_store *params = prx_denoiser_params(trainer->denoiser);
     PRX_GO(prx_adamw_new(params, &recipe->optim.adamw, &trainer->optim));
     if (recipe->optim.ema_smoothing > 0)

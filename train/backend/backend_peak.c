@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a backend's matrix product reaches: squares that grow while there is time.
+ *
+ * Small products do not fill a machine, and how large is large depends on it; so
+ * sides double as long as the next product fits what is left of the time.
+ */
+#include <stdlib.h>
+
+#include "libdata/progress.h"
+#include "train/backend.h"
+#include "train/ops.h"
+
+#define SIDE_MIN 128
+#define SIDE_MAX 8192
+
+/* Not zeros: chips draw less power on those, and run faster. */
+static int set_values(struct prx_backend *be, struct prx_tensor *tensor)
+{
+    size_t n = (size_t)prx_tensor_count(tensor);
+    float *values = malloc(n * sizeof(*values));
+    uint32_t seed = 1;
+
+    if (!values)
+        return prx_err_nomem("a product to be timed");
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525 + 1013904223;
+        values[i] = (float)(int32_t)seed * 0x1p-31F;
+    }
+    int rc = prx_tensor_set(be, tensor, values);
+    free(values);
+    return rc;
+}
+
+/* Best time of products of two squares of @side, at least two, until @end_ns. */
+static int time_side(struct prx_backend *be, int64_t side, int64_t end_ns,
+                     int64_t *best_ns)
+{
+    const int64_t dims[] = {side, side};
+    struct prx_tensor y = {0}, x = {0}, w = {0};
+    int rc = 0;
+
+    *best_ns = INT64_MAX;
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &y));
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &x));
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &w));
+    PRX_GO(set_values(be, &x));
+    PRX_GO(set_values(be, &w));
+    for (int i = 0; i < 2 || prx_now_ns() + *best_ns < end_ns; i++) {
+        int64_t start_ns = prx_now_ns();
+        PRX_GO(be->ops->linear_fwd(be, &y, &x, &w, NULL));
+        PRX_GO(prx_backend_sync(be));
+        int64_t took_ns = prx_now_ns() - start_ns;
+        if (took_ns < *best_ns)
+            *best_ns = took_ns > 0 ? took_ns : 1;
+    }
+out:
+    prx_tensor_free(be, &y);
+    prx_tensor_free(be, &x);
+    prx_tensor_free(be, &w);
+    return rc;
+}
+
+int prx_backend_peak(struct prx_backend *be, double time_s, double *flop_per_s)
+{
+    const int64_t start_ns = prx_now_ns();
+    const int64_t end_ns = start_ns + (int64_t)(time_s * 1e9);
+    int64_t side = SIDE_MIN, best_ns = 0;
+
+    *flop_per_s = 0;
+    for (bool is_last = false; !is_last; side *= 2) {
+        /* Two products of this size; of the next, each takes eight times as long. */
+        PRX_TRY(time_side(be, side, 0, &best_ns));
+        is_last = side == SIDE_MAX || prx_now_ns() + 3 * 8 * best_ns > end_ns;
+        if (is_last)
+            PRX_TRY(time_side(be, side, end_ns, &best_ns));
+        double rate = 2.0 * (double)(side * side * side) / ((double)best_ns * 1e-9);
+        if (rate > *flop_per_s)
+            *flop_per_s = rate;
+    }
+    return 0;
+}
