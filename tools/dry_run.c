@@ -53,6 +53,8 @@ static void print_memory(const struct prx_recipe *recipe,
     print_bytes("averages", plan->ema_bytes);
     if (is_sized) {
         print_bytes("activations", plan->activation_bytes);
+        if (recipe->sample.every > 0)
+            print_bytes("pictures", plan->picture_bytes);
         print_bytes("batches", plan->batch_bytes);
     } else {
         printf("#   activations, batches: not known, for sample.size_px is %" PRId64

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dry_run.h - prx-train --dry-run: parameters, memory, work, and the resolved recipe. */
+/* dry_run.h - prx-train --dry-run: parameters, memory, work, the resolved recipe. */
 #ifndef PRX_TOOLS_DRY_RUN_H
 #define PRX_TOOLS_DRY_RUN_H
 

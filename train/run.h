@@ -71,6 +71,7 @@ struct prx_train_plan {
     uint64_t ema_bytes;        /* averages */
     uint64_t activation_bytes; /* prx_tape_peak_bytes(): a slice's batch, values,
                                   gradients of values */
+    uint64_t picture_bytes;    /* while pictures of sample.prompts are made */
     uint64_t batch_bytes;      /* of the host: batches read ahead, captions in full */
     uint64_t total_bytes;
 };
@@ -79,8 +80,9 @@ struct prx_train_plan {
  * prx_train_plan - what training @recipe takes, found by steps on backend "plan".
  *
  * @pixels_per_cell, @n_text_tokens: as of prx_recipe_budget().
- * With sample.size_px = 0 no step can be taken: activation_bytes and batch_bytes are 0.
- * Not counted: data.cache_bytes, the list of samples, pictures of sample.every.
+ * With sample.size_px = 0 no step can be taken: activation_bytes, picture_bytes and
+ * batch_bytes are 0.  Not counted: data.cache_bytes, the list of samples, and what the
+ * encoders and the backend keep for themselves.
  */
 PRX_MUST_USE int prx_train_plan(const struct prx_recipe *recipe,
                                 int64_t pixels_per_cell, int64_t n_text_tokens,

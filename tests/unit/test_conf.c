@@ -332,7 +332,8 @@ static void test_format(void **state)
                                         "", "~", "a: b", "x #y",
                                         "\"q\"", "back\\slash", "line\nbreak", "-",
                                         "*a", "caf\xc3\xa9", " lead", "no",
-                                        "\xc2\x85 \xc2\x80", "\xe2\x80\xa8,\xe2\x80\xa9",
+                                        "\xc2\x85 \xc2\x80",
+                                        "\xe2\x80\xa8,\xe2\x80\xa9",
                                         "\xef\xbb\xbf", "\xef\xbf\xbe\xef\xbf\xbf",
                                         "\xe7\x8c\xab \xf0\x9f\x90\xb1", "]", "\x7f\t"};
     (void)state;

@@ -195,6 +195,15 @@ static void test_categories(void **state)
     assert_int_equal(plan.total_bytes,
                      5 * n_bytes + sizeof(float) + plan.activation_bytes +
                          plan.batch_bytes);
+    assert_int_equal(plan.picture_bytes, 0);
+
+    /* Pictures take more, but no gradients: four of them less than a step of eight. */
+    OK(prx_recipe_set(&recipe, "sample.every=5"));
+    const uint64_t total_bytes = plan.total_bytes;
+    OK(prx_train_plan(&recipe, 8, N_TOKENS, &plan));
+    assert_int_equal(plan.total_bytes, total_bytes + plan.picture_bytes);
+    assert_true(plan.picture_bytes > 4 * 16 * 16 * 16 * sizeof(float) &&
+                plan.picture_bytes < plan.activation_bytes / 2);
     prx_recipe_release(&recipe);
 
     /* Of no size: what does not depend on it. */

@@ -34,7 +34,8 @@ static int plan_alloc(struct prx_backend *be, size_t n_bytes, void **out)
     struct plan *plan = be->impl;
 
     if (n_bytes > N_BYTES_MAX - ALIGN_BYTES - plan->n_used_bytes)
-        return prx_err(PRX_ENOMEM, "out of addresses for %zu bytes of tensors", n_bytes);
+        return prx_err(PRX_ENOMEM, "out of addresses for %zu bytes of tensors",
+                       n_bytes);
     struct block *block = malloc(sizeof(*block));
     if (!block)
         return prx_err_nomem("a tensor's place");

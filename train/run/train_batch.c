@@ -68,7 +68,7 @@ int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *
                                    batch->width};
     const int64_t text_dims[] = {batch->n_samples, batch->n_tokens, batch->text_width};
     size_t n = (size_t)(batch->channels * batch->height * batch->width);
-    const float *noise = batch->latent, *t = batch->latent; /* where nobody reads them */
+    const float *noise = batch->latent, *t = batch->latent; /* of a plan: not read */
 
     if (!trainer->be->is_plan)
         PRX_TRY(draw(trainer, batch, n, &noise, &t));

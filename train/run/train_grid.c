@@ -56,20 +56,28 @@ int prx_train_grid_init(struct prx_train_grid *grid, const struct prx_run_opts *
     return 0;
 }
 
+int64_t prx_train_grid_batch(const struct prx_recipe *recipe)
+{
+    int64_t n = (int64_t)recipe->sample.prompts.n * recipe->sample.per_prompt;
+
+    if (n > recipe->train.batch)
+        n = recipe->train.batch;
+    if (recipe->train.micro_batch && n > recipe->train.micro_batch)
+        n = recipe->train.micro_batch;
+    return n;
+}
+
 /* Make the pictures of @sheet with the averages, where those are what counts. */
 static int make_pictures(struct prx_train_grid *grid, struct prx_sheet *sheet)
 {
-    const struct prx_recipe *recipe = grid->run->recipe;
+    size_t n_batch = (size_t)prx_train_grid_batch(grid->run->recipe);
     struct prx_ema *ema = grid->trainer->ema;
     bool is_averaged = ema && ema->active;
-    /* No more at once than a step has: for so many there is memory. */
-    int64_t n_batch =
-        recipe->train.micro_batch ? recipe->train.micro_batch : recipe->train.batch;
 
     if (is_averaged)
         prx_ema_swap(ema);
     int rc = prx_generate_all(&grid->gen, &grid->opts, sheet->labels, sheet->n_prompts,
-                              sheet->n_images, (size_t)n_batch, on_picture, sheet);
+                              sheet->n_images, n_batch, on_picture, sheet);
     if (is_averaged)
         prx_ema_swap(ema);
     return rc;

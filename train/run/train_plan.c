@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "train/run/train_internal.h"
+#include "train/sampler.h"
 
 /* Of one sample of @batch. */
 static size_t latent_bytes(const struct prx_loader_batch *batch)
@@ -84,6 +85,48 @@ static int take_steps(struct prx_trainer *trainer, const struct prx_loader_batch
     return 0;
 }
 
+/* Sampling of as many pictures as prx_train_grid_step() makes at once. */
+static int sample(struct prx_trainer *trainer, const struct prx_loader_batch *batch)
+{
+    const struct prx_recipe *recipe = trainer->recipe;
+    const struct prx_sampler_opts opts = {
+        .n_steps = 1,
+        .guidance_scale = recipe->sample.guidance,
+        .shift = recipe->objective.timestep.shift,
+    };
+    int64_t n = prx_train_grid_batch(recipe);
+    const int64_t x_dims[] = {n, batch->channels, batch->height, batch->width};
+    const int64_t text_dims[] = {n, batch->n_tokens, batch->text_width};
+    struct prx_backend *be = trainer->be;
+    struct prx_tensor x = {0}, text = {0}, mask = {0}, uncond = {0};
+    int rc = 0;
+
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 4, x_dims, &x));
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 3, text_dims, &text));
+    PRX_GO(prx_tensor_alloc(be, PRX_I32, 2, text_dims, &mask));
+    PRX_GO(prx_tensor_alloc(be, PRX_F32, 3, text_dims, &uncond));
+    rc = prx_sample_euler(trainer->denoiser, &opts, &x, &text, &mask, &uncond, NULL,
+                          NULL, NULL);
+out:
+    prx_tensor_free(be, &x);
+    prx_tensor_free(be, &text);
+    prx_tensor_free(be, &mask);
+    prx_tensor_free(be, &uncond);
+    return rc;
+}
+
+static int plan_pictures(struct prx_trainer *trainer,
+                         const struct prx_loader_batch *batch, uint64_t *n_bytes)
+{
+    if (trainer->recipe->sample.every == 0)
+        return 0;
+    prx_plan_reset_peak(trainer->be);
+    PRX_TRY(sample(trainer, batch));
+    struct prx_plan_usage usage = prx_plan_usage(trainer->be);
+    *n_bytes = usage.peak_bytes - usage.live_bytes;
+    return 0;
+}
+
 /* Bytes that outlive a step, by what they are for. */
 static void count_state(const struct prx_trainer *trainer, struct prx_train_plan *plan)
 {
@@ -109,6 +152,7 @@ static int plan_steps(const struct prx_recipe *recipe, struct prx_backend *be,
     PRX_TRY(prx_trainer_init(&trainer, recipe, be));
     if (batch->height > 0) {
         PRX_GO(take_steps(&trainer, batch, &plan->optim_bytes));
+        PRX_GO(plan_pictures(&trainer, batch, &plan->picture_bytes));
         plan->activation_bytes = prx_tape_peak_bytes(trainer.tape);
         /* The one in use, and those read ahead. */
         plan->batch_bytes =
@@ -119,7 +163,8 @@ static int plan_steps(const struct prx_recipe *recipe, struct prx_backend *be,
     trainer.tape = NULL;
     count_state(&trainer, plan);
     plan->total_bytes = plan->param_bytes + plan->grad_bytes + plan->optim_bytes +
-                        plan->ema_bytes + plan->activation_bytes + plan->batch_bytes;
+                        plan->ema_bytes + plan->activation_bytes + plan->picture_bytes +
+                        plan->batch_bytes;
 out:
     prx_trainer_release(&trainer);
     return rc;

@@ -27,7 +27,8 @@ int prx_sheet_draw(const struct prx_sheet *sheet, struct prx_image *out)
 {
     const size_t n_made = sheet->n_images;
     const size_t n_group = n_made + (sheet->references ? 1 : 0);
-    const struct prx_image **images = calloc(sheet->n_prompts, n_group * sizeof(*images));
+    const struct prx_image **images =
+        calloc(sheet->n_prompts, n_group * sizeof(*images));
     const struct prx_contact contact = {
         .images = images,
         .labels = sheet->labels,
