@@ -60,9 +60,9 @@ PRX_MUST_USE int prx_backend_sync(struct prx_backend *be);
 /**
  * prx_backend_peak - the rate that @be's own matrix product (linear_fwd) reaches.
  *
- * It is measured, not looked up: float32 squares as large as about @time_s seconds
- * of the clock allow, the best of several.  Nothing is kept.  What else the machine
- * does meanwhile lowers it, so that a step's share of it may exceed 1.
+ * It is measured, not looked up: float32 squares large enough to fill the machine, the
+ * best of several in about @time_s seconds of the clock.  Nothing is kept.  What else
+ * the machine does meanwhile lowers it, so that a step's share of it may exceed 1.
  * @flop_per_s: overwritten.  Errors: PRX_ENOMEM, PRX_EDEVICE.
  */
 PRX_MUST_USE int prx_backend_peak(struct prx_backend *be, double time_s,

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a backend's matrix product reaches: squares that grow while there is time.
+ * What a backend's matrix product reaches: the best of several, large enough to fill
+ * the machine.
  *
- * Small products do not fill a machine, and how large is large depends on it; so
- * sides double as long as the next product fits what is left of the time.
+ * How large that is depends on the machine, and so does what there is time for.  So
+ * sides double from a small one.  What decides is the time that a product has taken,
+ * not what the next one should take: on a busy machine a small product may wait long
+ * for its threads, and a large one no longer.
  */
 #include <stdlib.h>
 
@@ -11,8 +14,9 @@
 #include "train/backend.h"
 #include "train/ops.h"
 
-#define SIDE_MIN 128
-#define SIDE_MAX 8192
+#define SIDE_MIN   64
+#define SIDE_USUAL 1024 /* fills a processor */
+#define SIDE_MAX   8192
 
 /* Not zeros: chips draw less power on those, and run faster. */
 static int set_values(struct prx_backend *be, struct prx_tensor *tensor)
@@ -32,8 +36,8 @@ static int set_values(struct prx_backend *be, struct prx_tensor *tensor)
     return rc;
 }
 
-/* Best time of products of two squares of @side, at least two, until @end_ns. */
-static int time_side(struct prx_backend *be, int64_t side, int64_t end_ns,
+/* Best time of @n_min products of squares of @side, or of more until @end_ns. */
+static int time_side(struct prx_backend *be, int64_t side, int n_min, int64_t end_ns,
                      int64_t *best_ns)
 {
     const int64_t dims[] = {side, side};
@@ -46,7 +50,7 @@ static int time_side(struct prx_backend *be, int64_t side, int64_t end_ns,
     PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &w));
     PRX_GO(set_values(be, &x));
     PRX_GO(set_values(be, &w));
-    for (int i = 0; i < 2 || prx_now_ns() + *best_ns < end_ns; i++) {
+    for (int i = 0; i < n_min || prx_now_ns() + *best_ns < end_ns; i++) {
         int64_t start_ns = prx_now_ns();
         PRX_GO(be->ops->linear_fwd(be, &y, &x, &w, NULL));
         PRX_GO(prx_backend_sync(be));
@@ -63,20 +67,17 @@ out:
 
 int prx_backend_peak(struct prx_backend *be, double time_s, double *flop_per_s)
 {
-    const int64_t start_ns = prx_now_ns();
-    const int64_t end_ns = start_ns + (int64_t)(time_s * 1e9);
+    const int64_t time_ns = (int64_t)(time_s * 1e9);
+    const int64_t end_ns = prx_now_ns() + time_ns;
     int64_t side = SIDE_MIN, best_ns = 0;
 
-    *flop_per_s = 0;
-    for (bool is_last = false; !is_last; side *= 2) {
-        /* Two products of this size; of the next, each takes eight times as long. */
-        PRX_TRY(time_side(be, side, 0, &best_ns));
-        is_last = side == SIDE_MAX || prx_now_ns() + 3 * 8 * best_ns > end_ns;
-        if (is_last)
-            PRX_TRY(time_side(be, side, end_ns, &best_ns));
-        double rate = 2.0 * (double)(side * side * side) / ((double)best_ns * 1e-9);
-        if (rate > *flop_per_s)
-            *flop_per_s = rate;
+    for (;; side *= 2) {
+        PRX_TRY(time_side(be, side, 2, 0, &best_ns));
+        int64_t enough_ns = side < SIDE_USUAL ? time_ns / 5 : time_ns / 100;
+        if (side == SIDE_MAX || best_ns > enough_ns)
+            break;
     }
+    PRX_TRY(time_side(be, side, 3, end_ns, &best_ns));
+    *flop_per_s = 2.0 * (double)(side * side * side) / ((double)best_ns * 1e-9);
     return 0;
 }
