@@ -216,11 +216,13 @@ static int sleep_product(prx_be *be, prx_t *y, prx_ct *x, prx_ct *w, prx_ct *b)
 static void test_peak(void **state)
 {
     static const struct {
+        int n_threads;
         int64_t product_ns;
         double side; /* that is found large enough */
     } rows[] = {
-        {2000000, 1024}, /* as a processor's */
-        {30000000, 64},  /* too slow for larger ones */
+        {1, 2000000, 1024}, /* as a processor's */
+        {1, 30000000, 64},  /* too slow for larger ones */
+        {2, 30000000, 1024},
     };
     struct counted counted = {0};
     double rate;
@@ -235,6 +237,7 @@ static void test_peak(void **state)
     counted.be.alloc = counted_alloc;
     counted.be.free = counted_free;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        counted.be.n_threads = rows[i].n_threads;
         product_ns = rows[i].product_ns;
         assert_int_equal(prx_backend_peak(&counted.be, 0.1, &rate), 0);
         double most = 2 * pow(rows[i].side, 3) / ((double)product_ns * 1e-9);

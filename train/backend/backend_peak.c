@@ -3,10 +3,10 @@
  * What a backend's matrix product reaches: the best of several, large enough to fill
  * the machine.
  *
- * How large that is depends on the machine, and so does what there is time for.  So
- * sides double from a small one.  What decides is the time that a product has taken,
- * not what the next one should take: on a busy machine a small product may wait long
- * for its threads, and a large one no longer.
+ * How large that is depends on the machine, and so does what there is time for: sides
+ * double from one that nobody takes long for.  But threads of a busy machine wait for
+ * one another longer than a small product takes, which would tell nothing; so with
+ * several of them the first is large.
  */
 #include <stdlib.h>
 
@@ -36,21 +36,20 @@ static int set_values(struct prx_backend *be, struct prx_tensor *tensor)
     return rc;
 }
 
-/* Best time of @n_min products of squares of @side, or of more until @end_ns. */
-static int time_side(struct prx_backend *be, int64_t side, int n_min, int64_t end_ns,
+/* Lower *@best_ns to that of products of squares: of two, or of more until @end_ns. */
+static int time_side(struct prx_backend *be, int64_t side, int64_t end_ns,
                      int64_t *best_ns)
 {
     const int64_t dims[] = {side, side};
     struct prx_tensor y = {0}, x = {0}, w = {0};
     int rc = 0;
 
-    *best_ns = INT64_MAX;
     PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &y));
     PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &x));
     PRX_GO(prx_tensor_alloc(be, PRX_F32, 2, dims, &w));
     PRX_GO(set_values(be, &x));
     PRX_GO(set_values(be, &w));
-    for (int i = 0; i < n_min || prx_now_ns() + *best_ns < end_ns; i++) {
+    for (int i = 0; i < 2 || prx_now_ns() + *best_ns < end_ns; i++) {
         int64_t start_ns = prx_now_ns();
         PRX_GO(be->ops->linear_fwd(be, &y, &x, &w, NULL));
         PRX_GO(prx_backend_sync(be));
@@ -69,15 +68,18 @@ int prx_backend_peak(struct prx_backend *be, double time_s, double *flop_per_s)
 {
     const int64_t time_ns = (int64_t)(time_s * 1e9);
     const int64_t end_ns = prx_now_ns() + time_ns;
-    int64_t side = SIDE_MIN, best_ns = 0;
+    int64_t side = be->n_threads > 1 ? SIDE_USUAL : SIDE_MIN;
+    int64_t best_ns;
 
     for (;; side *= 2) {
-        PRX_TRY(time_side(be, side, 2, 0, &best_ns));
+        best_ns = INT64_MAX;
+        PRX_TRY(time_side(be, side, 0, &best_ns));
         int64_t enough_ns = side < SIDE_USUAL ? time_ns / 5 : time_ns / 100;
         if (side == SIDE_MAX || best_ns > enough_ns)
             break;
     }
-    PRX_TRY(time_side(be, side, 3, end_ns, &best_ns));
+    if (prx_now_ns() < end_ns)
+        PRX_TRY(time_side(be, side, end_ns, &best_ns));
     *flop_per_s = 2.0 * (double)(side * side * side) / ((double)best_ns * 1e-9);
     return 0;
 }

@@ -327,8 +327,6 @@ static int open_all(struct run *run)
 
     PRX_TRY(prx_train_data_init(&run->data, recipe));
     PRX_TRY(prx_backend_open(opts->backend, opts->n_threads, &run->be));
-    /* Before the loader has threads, which would take their part. */
-    PRX_TRY(prx_backend_peak(run->be, PEAK_TIME_S, &run->peak_flop_per_s));
     PRX_TRY(prx_run_dir_open(opts->run_dir, opts->resume, opts->overwrite,
                              &run->lock_fd));
     PRX_TRY(put_recipe(run));
@@ -345,6 +343,8 @@ static int open_all(struct run *run)
     PRX_TRY(prx_trainer_init(&run->trainer, recipe, run->be));
     if (opts->resume)
         PRX_TRY(resume(run));
+    /* Not earlier: tools that send a stream are done only when all is listed. */
+    PRX_TRY(prx_backend_peak(run->be, PEAK_TIME_S, &run->peak_flop_per_s));
     const struct prx_model_info info = model_info(run);
     PRX_TRY(prx_train_grid_init(&run->grid, opts, &run->data, &run->trainer, &info));
     PRX_TRY(prx_runlog_open(&run->log, opts->run_dir, run->position.step));
