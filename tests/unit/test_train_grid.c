@@ -17,6 +17,7 @@
 #include "libdata/outfile.h"
 #include "tests/lib/run_set.h"
 #include "tests/lib/scratch.h"
+#include "train/run/train_internal.h"
 #include "train/sheet.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -279,22 +280,26 @@ static bool has_logged(void *ctx)
     return is_there;
 }
 
-/* Stopped while it draws, the run saves weights as weights, not the averages. */
+/*
+ * Stopped while it draws, the run saves weights as weights, not the averages; going on,
+ * it draws first.
+ */
 static void test_stop(void **state)
 {
     struct fixture *fixture = *state;
     struct prx_run_result result;
 
     set(fixture, "sample.every=3");
-    set(fixture, "sample.steps=500");
     log_path = path_of(fixture, "run/log.jsonl");
     assert_int_equal(train(fixture, "run", BEGIN, has_logged, &result), PRX_ECANCELED);
     assert_non_null(strstr(prx_err_message(), "stopped after step 3;"));
     assert_false(is_there(fixture, "run/samples"));
-    set(fixture, "sample.every=0");
     set(fixture, "train.steps=3");
-    assert_int_equal(train(fixture, "plain", BEGIN, NULL, &result), 0);
-    assert_same_files(fixture, "run/ckpt-0000003", "plain/ckpt-0000003");
+    assert_int_equal(train(fixture, "whole", BEGIN, NULL, &result), 0);
+    assert_same_files(fixture, "run/ckpt-0000003", "whole/ckpt-0000003");
+    assert_int_equal(train(fixture, "run", RESUME, NULL, &result), 0);
+    assert_same_files(fixture, "run/samples", "whole/samples");
+    assert_true(is_there(fixture, "run/samples/step-0000003.png"));
 }
 
 /* A size that cannot be is refused before the first step. */
@@ -321,6 +326,31 @@ static void test_no_place(void **state)
     assert_int_equal(result.n_steps, 5);
 }
 
+/* A build that can encode but not decode trains, and draws nothing. */
+static void test_no_decoder(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct prx_run_opts opts = {.recipe = &fixture->recipe, .run_dir = "none"};
+    struct prx_model_info info = {0};
+    struct prx_train_data data;
+    struct prx_train_grid grid;
+    struct prx_trainer trainer;
+    struct prx_backend *be;
+
+    assert_int_equal(prx_recipe_resolve(&fixture->recipe), 0);
+    assert_int_equal(prx_backend_open("plan", 1, &be), 0);
+    assert_int_equal(prx_train_data_init(&data, &fixture->recipe), 0);
+    assert_int_equal(prx_trainer_init(&trainer, &fixture->recipe, be), 0);
+    data.vae->decode = NULL;
+    assert_int_equal(prx_train_grid_init(&grid, &opts, &data, &trainer, &info), 0);
+    assert_int_equal(prx_train_grid_step(&grid, 5, NULL), 0);
+    assert_false(grid.is_open);
+    prx_train_grid_release(&grid);
+    prx_trainer_release(&trainer);
+    prx_train_data_release(&data);
+    prx_backend_close(be);
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
 
 int main(void)
@@ -332,6 +362,7 @@ int main(void)
         ROW(test_stop),
         ROW(test_refused),
         ROW(test_no_place),
+        ROW(test_no_decoder),
     };
     prx_log_init("test_train_grid", PRX_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

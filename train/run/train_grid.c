@@ -7,6 +7,8 @@
  * averages take the place of the weights they are exchanged back, come what may.
  * A network that draws nonsense is no reason to end a run that may yet learn.
  */
+#include <unistd.h>
+
 #include "libdata/log.h"
 #include "libdata/outfile.h"
 #include "train/run/train_internal.h"
@@ -83,6 +85,13 @@ static int make_pictures(struct prx_train_grid *grid, struct prx_sheet *sheet)
     return rc;
 }
 
+static int format_path(const struct prx_train_grid *grid, int64_t step,
+                       struct prx_str *out)
+{
+    return prx_str_printf(out, "%s/samples/step-%07lld.png", grid->run->run_dir,
+                          (long long)step);
+}
+
 static int write_sheet(const struct prx_train_grid *grid, const struct prx_sheet *sheet,
                        int64_t step, struct prx_tensorboard *board)
 {
@@ -93,8 +102,7 @@ static int write_sheet(const struct prx_train_grid *grid, const struct prx_sheet
 
     PRX_GO(prx_sheet_draw(sheet, &image));
     PRX_GO(prx_image_encode(&image, PRX_IMAGE_PNG, 0, &png));
-    PRX_GO(prx_str_printf(&path, "%s/samples/step-%07lld.png", grid->run->run_dir,
-                          (long long)step));
+    PRX_GO(format_path(grid, step, &path));
     PRX_GO(prx_file_put(path.bytes, png->bytes, png->n_bytes));
     prx_log_info("drew %s", path.bytes);
     rc = prx_tensorboard_image(board, "samples", step, png->bytes, png->n_bytes,
@@ -131,15 +139,34 @@ out:
     return rc == PRX_ECANCELED ? 0 : rc;
 }
 
-int prx_train_grid_step(struct prx_train_grid *grid, int64_t step,
-                        struct prx_tensorboard *board)
+static bool is_due(const struct prx_train_grid *grid, int64_t step)
 {
     const struct prx_recipe *recipe = grid->run->recipe;
 
-    if (!grid->is_open ||
-        (step % recipe->sample.every != 0 && step != recipe->train.steps))
+    return grid->is_open && step > 0 &&
+           (step % recipe->sample.every == 0 || step == recipe->train.steps);
+}
+
+int prx_train_grid_step(struct prx_train_grid *grid, int64_t step,
+                        struct prx_tensorboard *board)
+{
+    return is_due(grid, step) ? draw(grid, step, board) : 0;
+}
+
+int prx_train_grid_resume(struct prx_train_grid *grid, int64_t step,
+                          struct prx_tensorboard *board)
+{
+    struct prx_str path = {0};
+    int rc = 0;
+
+    if (!is_due(grid, step))
         return 0;
-    return draw(grid, step, board);
+    PRX_GO(format_path(grid, step, &path));
+    if (access(path.bytes, F_OK) != 0)
+        rc = draw(grid, step, board);
+out:
+    prx_str_release(&path);
+    return rc;
 }
 
 void prx_train_grid_release(struct prx_train_grid *grid)

@@ -50,6 +50,9 @@ PRX_MUST_USE int prx_train_grid_init(struct prx_train_grid *grid,
 /* Behind step @step: draw, if it is time, to RUN/samples and to @board. */
 PRX_MUST_USE int prx_train_grid_step(struct prx_train_grid *grid, int64_t step,
                                      struct prx_tensorboard *board);
+/* Behind a run's last step @step, before it goes on: draw what a stop prevented. */
+PRX_MUST_USE int prx_train_grid_resume(struct prx_train_grid *grid, int64_t step,
+                                       struct prx_tensorboard *board);
 /*
  * Pictures made at once: no more than a step runs at once, so that the sampler's
  * memory, which is that of a forward pass, stays well below the step's.

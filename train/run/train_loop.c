@@ -266,6 +266,7 @@ static int step(struct run *run)
 
 static int train(struct run *run)
 {
+    PRX_TRY(prx_train_grid_resume(&run->grid, run->position.step, &run->board));
     while (run->position.step < run->recipe->train.steps && !is_stopped(run)) {
         PRX_TRY(step(run));
         PRX_TRY(prx_train_grid_step(&run->grid, run->position.step, &run->board));
