@@ -331,7 +331,7 @@ static void test_no_decoder(void **state)
 {
     struct fixture *fixture = *state;
     const struct prx_run_opts opts = {.recipe = &fixture->recipe, .run_dir = "none"};
-    struct prx_model_info info = {0};
+    struct prx_model_info info = {.prediction = "flow_matching"};
     struct prx_train_data data;
     struct prx_train_grid grid;
     struct prx_trainer trainer;

@@ -159,15 +159,17 @@ static void test_activations(void **state)
     };
     struct prx_train_plan plan;
     struct prx_recipe recipe;
-    uint64_t last_bytes = UINT64_MAX;
+    uint64_t whole_bytes = 0;
     (void)state;
 
     for (size_t i = 0; i < N_OF(rows); i++) {
         read_recipe(&recipe, "nano", rows[i], 2);
         OK(prx_train_plan(&recipe, 8, N_TOKENS, &plan));
         assert_int_equal(plan.activation_bytes, measure_peak(&recipe));
-        assert_true(plan.activation_bytes < last_bytes);
-        last_bytes = plan.activation_bytes;
+        if (i == 0)
+            whole_bytes = plan.activation_bytes;
+        else
+            assert_true(2 * plan.activation_bytes < whole_bytes);
         prx_recipe_release(&recipe);
     }
 }
