@@ -35,6 +35,7 @@ enum prx_conf_type {
     PRX_CONF_STRING,  /* char *, owned by the struct; NULL = null */
     PRX_CONF_ENUM,    /* int, one of choices */
     PRX_CONF_INTS,    /* struct prx_conf_ints: a short list of integers */
+    PRX_CONF_STRINGS, /* struct prx_conf_strings: a list of texts, owned */
     PRX_CONF_WEIGHTS, /* struct prx_conf_weights: {name: number, ...}, numbers >= 0 */
 };
 
@@ -43,6 +44,11 @@ enum prx_conf_type {
 struct prx_conf_ints {
     int n;
     int64_t values[PRX_CONF_LIST_MAX];
+};
+
+struct prx_conf_strings {
+    size_t n;
+    char **values; /* owned, each and all */
 };
 
 struct prx_conf_weights {

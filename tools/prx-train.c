@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "libdata/log.h"
+#include "tools/dry_run.h"
 #include "tools/tool_report.h"
 #include "tools/tool_signal.h"
 #include "train/run.h"
@@ -101,61 +102,6 @@ static int read_recipe(const char *word, struct prx_recipe *recipe)
         warn_of_bf16();
 out:
     free(path);
-    return rc;
-}
-
-/* --- dry run ---------------------------------------------------------------------- */
-
-/* Sizes that the encoders know; the study's where this build lacks them. */
-static void ask_encoders(const struct prx_recipe *recipe, int64_t *pixels_per_cell,
-                         int64_t *n_text_tokens)
-{
-    const struct prx_text_opts opts = {
-        .width = recipe->model.config.context_in_dim,
-        .n_tokens_max = recipe->data.text_tokens,
-    };
-    struct prx_vae *vae = NULL;
-    struct prx_text_tower *tower = NULL;
-
-    *pixels_per_cell = 8;
-    *n_text_tokens = recipe->data.text_tokens > 0 ? recipe->data.text_tokens : 256;
-    if (prx_vae_open(recipe->data.vae, &vae) == 0)
-        *pixels_per_cell = vae->downsample;
-    else
-        prx_log_warning("data.vae: %s; taking 8 pixels a latent cell",
-                        prx_err_message());
-    if (prx_text_tower_open(recipe->data.text, &opts, &tower) == 0)
-        *n_text_tokens = tower->n_tokens_max;
-    else
-        prx_log_warning("data.text: %s; taking %" PRId64 " tokens a caption",
-                        prx_err_message(), *n_text_tokens);
-    prx_vae_close(vae);
-    prx_text_tower_close(tower);
-}
-
-/* Comments, then the recipe: the output is a recipe itself. */
-static int print_plan(const struct prx_recipe *recipe)
-{
-    int64_t pixels_per_cell, n_text_tokens;
-    struct prx_recipe_budget budget;
-    struct prx_str text = {0};
-
-    ask_encoders(recipe, &pixels_per_cell, &n_text_tokens);
-    PRX_TRY(prx_recipe_budget(recipe, pixels_per_cell, n_text_tokens, &budget));
-    printf("# parameters: %" PRId64 "\n", budget.n_params);
-    printf("# memory: %.1f MiB of parameters, %.1f of gradients, %.1f of optimiser"
-           " state, and activations\n",
-           (double)budget.param_bytes / 0x1p20, (double)budget.grad_bytes / 0x1p20,
-           (double)budget.optim_bytes / 0x1p20);
-    if (budget.step_flops > 0)
-        printf("# work: %.4g FLOP a step of %" PRId64 " samples, with %" PRId64
-               " image and %" PRId64 " text tokens each\n",
-               budget.step_flops, recipe->train.batch, budget.n_image_tokens,
-               n_text_tokens);
-    int rc = prx_recipe_format(recipe, &text);
-    if (rc == 0)
-        fputs(text.bytes, stdout);
-    prx_str_release(&text);
     return rc;
 }
 
@@ -274,7 +220,7 @@ static int run(const char **operands, size_t n_operands)
     PRX_TRY(check_words(operands, n_operands));
     PRX_GO(read_recipe(operands[0], &recipe));
     if (cfg.dry_run)
-        rc = print_plan(&recipe);
+        rc = dry_run_print(&recipe);
     else
         rc = train(&recipe, operands + 1, n_operands - 1);
 out:

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "libdata/contact.h"
 #include "libdata/outfile.h"
 #include "tools/tool.h"
 
@@ -67,13 +66,38 @@ out:
     return rc;
 }
 
+/* A sheet of all prompts, with photographs that are there first. */
+static int open_sheet(struct sample_out *out)
+{
+    const size_t n = out->prompts->n;
+
+    out->labels = calloc(n, sizeof(*out->labels));
+    out->references = out->has_references ? calloc(n, sizeof(*out->references)) : NULL;
+    if (!out->labels || (out->has_references && !out->references))
+        return prx_err_nomem("a sheet");
+    for (size_t i = 0; i < n; i++) {
+        const struct prompt *prompt = &out->prompts->list[i];
+        out->labels[i] = prompt->text;
+        if (out->references && prompt->reference.pixels)
+            out->references[i] = &prompt->reference;
+    }
+    out->sheet = (struct prx_sheet){
+        .labels = out->labels,
+        .references = out->references,
+        .title = out->has_references
+                     ? "first the photograph, then what the model made of the words"
+                     : NULL,
+        .n_prompts = n,
+        .n_images = out->n_images,
+        .n_columns = out->n_grid_columns,
+    };
+    return prx_sheet_init(&out->sheet);
+}
+
 int sample_out_open(struct sample_out *out)
 {
-    if (out->grid_path) {
-        out->kept = calloc(out->prompts->n, out->n_images * sizeof(*out->kept));
-        if (!out->kept)
-            return prx_err_nomem("the sheet's pictures");
-    }
+    if (out->grid_path)
+        PRX_TRY(open_sheet(out));
     return out->dest ? open_sink(out, &out->sink) : 0;
 }
 
@@ -134,22 +158,18 @@ int sample_out_put(struct sample_out *out, const struct prx_generate_job *job,
 {
     if (out->sink)
         PRX_TRY(put_sample(out, job, image));
-    if (out->kept) {
-        out->kept[job->i_prompt * out->n_images + job->i_image] = *image;
-        *image = (struct prx_image){0};
-    }
+    if (out->grid_path)
+        prx_sheet_put(&out->sheet, job, image);
     return 0;
 }
 
-/* --- the sheet ---------------------------------------------------------------- */
-
-static int write_sheet(const struct sample_out *out, const struct prx_contact *contact)
+static int write_sheet(const struct sample_out *out)
 {
     struct prx_image sheet = {0};
     struct prx_buf *buf = NULL;
     int rc = 0;
 
-    PRX_GO(prx_contact_draw(contact, &sheet));
+    PRX_GO(prx_sheet_draw(&out->sheet, &sheet));
     PRX_GO(prx_image_encode(&sheet, out->grid_format, GRID_QUALITY, &buf));
     rc = prx_file_put(out->grid_path, buf->bytes, buf->n_bytes);
 out:
@@ -158,48 +178,12 @@ out:
     return rc;
 }
 
-static int draw_sheet(const struct sample_out *out)
-{
-    const size_t n = out->prompts->n, n_made = out->n_images;
-    const size_t n_group = n_made + (out->has_references ? 1 : 0);
-    const struct prx_image **images = calloc(n, n_group * sizeof(*images));
-    const char **labels = calloc(n, sizeof(*labels));
-    const struct prx_contact contact = {
-        .images = images,
-        .labels = labels,
-        .title = out->has_references
-                     ? "first the photograph, then what the model made of the words"
-                     : NULL,
-        .n_groups = n,
-        .n_group_images = n_group,
-        .n_columns = out->n_grid_columns,
-    };
-    int rc = 0;
-
-    if (!images || !labels)
-        PRX_GO(prx_err_nomem("a sheet"));
-    for (size_t i = 0; i < n; i++) {
-        const struct prompt *prompt = &out->prompts->list[i];
-        const struct prx_image **group = images + i * n_group;
-        labels[i] = prompt->text;
-        if (out->has_references)
-            *group++ = prompt->reference.pixels ? &prompt->reference : NULL;
-        for (size_t j = 0; j < n_made; j++)
-            group[j] = &out->kept[i * n_made + j];
-    }
-    rc = write_sheet(out, &contact);
-out:
-    free(images);
-    free(labels);
-    return rc;
-}
-
 int sample_out_finish(struct sample_out *out)
 {
     struct prx_sink *sink = out->sink;
 
     if (out->grid_path)
-        PRX_TRY(draw_sheet(out));
+        PRX_TRY(write_sheet(out));
     out->sink = NULL;
     return sink ? prx_sink_finish(sink, NULL, NULL) : 0;
 }
@@ -208,9 +192,10 @@ void sample_out_release(struct sample_out *out)
 {
     if (out->sink)
         prx_sink_abort(out->sink);
-    for (size_t i = 0; out->kept && i < out->prompts->n * out->n_images; i++)
-        prx_image_release(&out->kept[i]);
-    free(out->kept);
-    out->kept = NULL;
     out->sink = NULL;
+    prx_sheet_release(&out->sheet);
+    free(out->labels);
+    free(out->references);
+    out->labels = NULL;
+    out->references = NULL;
 }

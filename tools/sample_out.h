@@ -12,6 +12,7 @@
 #include "libdata/sink.h"
 #include "tools/prompts.h"
 #include "train/generate.h"
+#include "train/sheet.h"
 
 struct sample_out {
     /* Set before sample_out_open(); all borrowed. */
@@ -31,7 +32,9 @@ struct sample_out {
     /* Private. */
     enum prx_image_format grid_format;
     struct prx_sink *sink;
-    struct prx_image *kept; /* [prompts->n * n_images], for the sheet */
+    struct prx_sheet sheet;
+    const char **labels;                 /* [prompts->n], of the sheet */
+    const struct prx_image **references; /* [prompts->n], of the sheet; NULL: none */
 };
 
 /** sample_out_check - refuse what cannot be written, before any work is done. */

@@ -22,10 +22,11 @@ extern "C" {
 struct prx_ops; /* train/ops.h */
 
 struct prx_backend {
-    const char *name; /* "cpu", "ref", "fence" */
+    const char *name; /* "cpu", "ref", "fence", "plan" */
     const struct prx_ops *ops;
     int n_threads;
-    void *impl; /* private */
+    bool is_plan; /* computes nothing: what is copied in need not be drawn */
+    void *impl;   /* private */
     int (*alloc)(struct prx_backend *be, size_t n_bytes,
                  void **out); /* 64-byte aligned */
     void (*free)(struct prx_backend *be, void *memory);
@@ -39,11 +40,14 @@ struct prx_backend {
 };
 
 /**
- * prx_backend_open - open backend @name: "cpu", "ref", "fence", or "auto" for the
- * fastest.
+ * prx_backend_open - open backend @name: "cpu", "ref", "fence", "plan", or "auto" for
+ * the fastest.
  *
  * "fence" is for tests, and slow: the ops of "cpu", with its results, in memory that
  * crashes whoever touches it outside an op or copy, as a device's would.
+ *
+ * "plan" counts memory and computes nothing: memory is addresses only, ops check and
+ * do nothing, what is copied out is zeros.  See prx_plan_usage().
  *
  * @n_threads: 0 = all processors this process may use; "ref" uses one.
  * Errors: PRX_EINVAL (no such backend in this build), PRX_EDEVICE, PRX_ENOMEM.
@@ -52,6 +56,25 @@ PRX_MUST_USE int prx_backend_open(const char *name, int n_threads,
                                   struct prx_backend **out);
 void prx_backend_close(struct prx_backend *be);
 PRX_MUST_USE int prx_backend_sync(struct prx_backend *be);
+
+/**
+ * prx_backend_peak - the rate that @be's own matrix product (linear_fwd) reaches.
+ *
+ * It is measured, not looked up: float32 squares large enough to fill the machine, the
+ * best of several in about @time_s seconds of the clock.  Nothing is kept.  What else
+ * the machine does meanwhile lowers it, so that a step's share of it may exceed 1.
+ * @flop_per_s: overwritten.  Errors: PRX_ENOMEM, PRX_EDEVICE.
+ */
+PRX_MUST_USE int prx_backend_peak(struct prx_backend *be, double time_s,
+                                  double *flop_per_s);
+
+/* What a backend "plan" has handed out, as its callers asked for it. */
+struct prx_plan_usage {
+    size_t live_bytes;
+    size_t peak_bytes; /* the most at once since prx_plan_reset_peak() */
+};
+struct prx_plan_usage prx_plan_usage(const struct prx_backend *be);
+void prx_plan_reset_peak(struct prx_backend *be);
 
 /*
  * An arena hands out memory by moving a pointer and takes all of it back at

@@ -38,6 +38,7 @@ struct prx_vae {
                   float *latent);
     /*
      * @latent [C, height, width] cells; @image is overwritten, not released.
+     * NULL where this build can only encode.
      * Errors: PRX_ESHAPE (no cells), PRX_ENONFINITE, PRX_ENOMEM.
      */
     int (*decode)(const struct prx_vae *vae, const float *latent, int64_t height,

@@ -20,6 +20,7 @@ extern "C" {
 struct prx_generator {
     struct prx_backend *be; /* borrowed */
     struct prx_denoiser *denoiser;
+    bool is_borrowed; /* denoiser, vae and tower are another's */
     struct prx_model_info info;
     enum prx_prediction prediction; /* as info says */
     struct prx_vae *vae;
@@ -37,6 +38,19 @@ struct prx_generator {
  */
 PRX_MUST_USE int prx_generator_open(struct prx_generator *gen, const char *path,
                                     struct prx_backend *be);
+
+/**
+ * prx_generator_borrow - the same over a network that is there, as while it trains.
+ *
+ * @denoiser, @vae, @tower: borrowed, to outlive @gen; parameters are read anew by
+ *         each prx_generate(), and never changed.
+ * Errors: PRX_EINVAL (they do not fit one another), PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_generator_borrow(struct prx_generator *gen,
+                                      struct prx_denoiser *denoiser,
+                                      const struct prx_model_info *info,
+                                      struct prx_vae *vae,
+                                      struct prx_text_tower *tower);
 void prx_generator_release(struct prx_generator *gen);
 
 struct prx_generate_opts {
@@ -52,7 +66,10 @@ struct prx_generate_opts {
 void prx_generate_presets(const struct prx_generator *gen,
                           struct prx_generate_opts *opts);
 
-/** prx_generate_check - PRX_EINVAL for a size that step_px does not divide. */
+/**
+ * prx_generate_check - PRX_EINVAL for a size that step_px does not divide, and for
+ * latents that this build cannot turn into pictures.
+ */
 PRX_MUST_USE int prx_generate_check(const struct prx_generator *gen,
                                     const struct prx_generate_opts *opts);
 

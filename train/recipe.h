@@ -76,6 +76,10 @@ struct prx_recipe {
         int64_t steps;
         double guidance;
         bool self_guidance;
+        int64_t every; /* steps between grids of pictures; 0 = none */
+        struct prx_conf_strings prompts;
+        int64_t per_prompt; /* pictures */
+        int64_t seed;
     } sample;
 };
 
@@ -110,18 +114,15 @@ PRX_MUST_USE int prx_recipe_find(const char *word, char **out);
 /* What a recipe costs, known before any data. */
 struct prx_recipe_budget {
     int64_t n_params;
-    uint64_t param_bytes; /* values */
-    uint64_t grad_bytes;
-    uint64_t optim_bytes;   /* moments and averages */
     int64_t n_image_tokens; /* a sample, at sample.size_px; 0 = not known */
     double step_flops;      /* forward and backward of a whole batch; 0 = not known */
+    double recompute_flops; /* of train.recompute, not among step_flops */
 };
 
 /**
- * prx_recipe_budget - parameters, memory and work, without running anything.
+ * prx_recipe_budget - parameters and work; prx_train_plan() has the memory.
  *
  * @pixels_per_cell: the VAE's downsampling factor.  @n_text_tokens: a caption's.
- * Errors: PRX_EINVAL (a pattern of parameter groups that matches none).
  */
 PRX_MUST_USE int prx_recipe_budget(const struct prx_recipe *recipe,
                                    int64_t pixels_per_cell, int64_t n_text_tokens,

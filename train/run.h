@@ -5,6 +5,7 @@
  *     RUN/recipe.yaml     the resolved recipe, written first
  *         log.jsonl       one object a step (or train.log_every), append-only
  *         tensorboard/    the same numbers as events: train/tensorboard.h
+ *         samples/        step-NNNNNNN.png, grids of pictures of sample.prompts
  *         loss.svg        the loss curve, where gnuplot is there; loss.gnuplot draws it
  *         ckpt-NNNNNNN/   train/checkpoint.h
  *         spool/          the samples, where they came as a stream
@@ -59,6 +60,33 @@ void prx_trainer_release(struct prx_trainer *trainer);
 PRX_MUST_USE int prx_train_step(struct prx_trainer *trainer,
                                 const struct prx_loader_batch *batch, int64_t k,
                                 struct prx_step_report *report);
+
+/* --- what a step takes ----------------------------------------------------------- */
+
+/* Memory of a run in bytes, by what it is for. */
+struct prx_train_plan {
+    uint64_t param_bytes;
+    uint64_t grad_bytes;
+    uint64_t optim_bytes;      /* state, and what a step takes for a moment */
+    uint64_t ema_bytes;        /* averages */
+    uint64_t activation_bytes; /* prx_tape_peak_bytes(): a slice's batch, values,
+                                  gradients of values */
+    uint64_t picture_bytes;    /* while pictures of sample.prompts are made */
+    uint64_t batch_bytes;      /* of the host: batches read ahead, captions in full */
+    uint64_t total_bytes;
+};
+
+/**
+ * prx_train_plan - what training @recipe takes, found by steps on backend "plan".
+ *
+ * @pixels_per_cell, @n_text_tokens: as of prx_recipe_budget().
+ * With sample.size_px = 0 no step can be taken: activation_bytes, picture_bytes and
+ * batch_bytes are 0.  Not counted: data.cache_bytes, the list of samples, and what the
+ * encoders and the backend keep for themselves.
+ */
+PRX_MUST_USE int prx_train_plan(const struct prx_recipe *recipe,
+                                int64_t pixels_per_cell, int64_t n_text_tokens,
+                                struct prx_train_plan *out);
 
 /* --- the run -------------------------------------------------------------------- */
 
@@ -125,16 +153,21 @@ struct prx_runlog_line {
     double step_s;      /* wall time of all the line's steps */
     double data_wait_s; /* of which waiting for batches */
     double flops;
+    double peak_flop_per_s; /* of the backend, prx_backend_peak(); 0: not known */
     int64_t n_skipped;
     int64_t n_null;
     int64_t n_replaced;
 };
 
-#define PRX_RUNLOG_N_SCALARS 8
+#define PRX_RUNLOG_N_SCALARS 9
 
 /* The numbers of @line, by their names in log.jsonl. */
 void prx_runlog_scalars(const struct prx_runlog_line *line,
                         struct prx_scalar out[PRX_RUNLOG_N_SCALARS]);
+
+/* What of @line the meter shows: loss, rates, share of peak, waiting. */
+void prx_runlog_format_note(const struct prx_runlog_line *line, char *out,
+                            size_t n_out_bytes);
 
 PRX_MUST_USE int prx_runlog_open(struct prx_runlog *log, const char *run_dir,
                                  int64_t last_step);

@@ -133,6 +133,14 @@ void prx_conf_reset(const struct prx_conf_row *row, void *conf)
     case PRX_CONF_INTS:
         *(struct prx_conf_ints *)member = (struct prx_conf_ints){0};
         break;
+    case PRX_CONF_STRINGS: {
+        struct prx_conf_strings *strings = member;
+        for (size_t i = 0; i < strings->n; i++)
+            free(strings->values[i]);
+        free(strings->values);
+        *strings = (struct prx_conf_strings){0};
+        break;
+    }
     case PRX_CONF_WEIGHTS: {
         struct prx_conf_weights *weights = member;
         for (int i = 0; i < weights->n; i++)
@@ -152,6 +160,8 @@ int prx_conf_init(const struct prx_conf_row *rows, size_t n_rows, void *conf)
         void *member = (char *)conf + rows[i].offset;
         if (rows[i].type == PRX_CONF_STRING)
             *(char **)member = NULL;
+        else if (rows[i].type == PRX_CONF_STRINGS)
+            *(struct prx_conf_strings *)member = (struct prx_conf_strings){0};
         else if (rows[i].type == PRX_CONF_WEIGHTS)
             *(struct prx_conf_weights *)member = (struct prx_conf_weights){0};
         prx_conf_reset(&rows[i], conf);

@@ -26,20 +26,47 @@ static bool is_plain(const char *text)
     return true;
 }
 
+/*
+ * The character at @at and its length, where YAML takes it, unescaped, for a line
+ * break or not at all: controls, U+2028 and U+2029, marks of byte order.  Else 0.
+ */
+static unsigned special_char(const char *at, size_t *n_bytes)
+{
+    const unsigned char *c = (const unsigned char *)at;
+
+    *n_bytes = c[0] < 0x80 ? 1 : c[0] < 0xe0 ? 2
+                                             : 3;
+    if (c[0] < 0x20 || c[0] == 0x7f)
+        return c[0];
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+        return c[1];
+    if (c[0] == 0xe2 && c[1] == 0x80 && (c[2] | 1) == 0xa9)
+        return 0x2000u + (c[2] & 0x3fu);
+    if (c[0] == 0xef && c[1] == 0xbb && c[2] == 0xbf)
+        return 0xfeff;
+    if (c[0] == 0xef && c[1] == 0xbf && c[2] >= 0xbe)
+        return 0xffc0u + (c[2] & 0x3fu);
+    return 0;
+}
+
 static int format_text(const char *text, struct prx_str *out)
 {
+    size_t n_bytes;
+
     if (!text)
         return prx_str_puts(out, "null");
     if (is_plain(text))
         return prx_str_puts(out, text);
     PRX_TRY(prx_str_puts(out, "\""));
-    for (const char *at = text; *at; at++) {
-        if (*at == '"' || *at == '\\')
+    for (const char *at = text; *at; at += n_bytes) {
+        unsigned special = special_char(at, &n_bytes);
+        if (special)
+            PRX_TRY(prx_str_printf(out, special < 0x100 ? "\\x%02x" : "\\u%04x",
+                                   special));
+        else if (*at == '"' || *at == '\\')
             PRX_TRY(prx_str_printf(out, "\\%c", *at));
-        else if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            PRX_TRY(prx_str_printf(out, "\\x%02x", (unsigned char)*at));
         else
-            PRX_TRY(prx_str_add(out, at, 1));
+            PRX_TRY(prx_str_add(out, at, n_bytes = 1));
     }
     return prx_str_puts(out, "\"");
 }
@@ -64,6 +91,16 @@ static int format_ints(const struct prx_conf_ints *ints, struct prx_str *out)
     PRX_TRY(prx_str_puts(out, "["));
     for (int i = 0; i < ints->n; i++)
         PRX_TRY(prx_str_printf(out, "%s%" PRId64, i > 0 ? ", " : "", ints->values[i]));
+    return prx_str_puts(out, "]");
+}
+
+static int format_strings(const struct prx_conf_strings *strings, struct prx_str *out)
+{
+    PRX_TRY(prx_str_puts(out, "["));
+    for (size_t i = 0; i < strings->n; i++) {
+        PRX_TRY(prx_str_puts(out, i > 0 ? ", " : ""));
+        PRX_TRY(format_text(strings->values[i], out));
+    }
     return prx_str_puts(out, "]");
 }
 
@@ -97,6 +134,8 @@ int prx_conf_format_value(const struct prx_conf_row *row, const void *conf,
         return prx_str_puts(out, row->choices[*(const int *)member]);
     case PRX_CONF_INTS:
         return format_ints(member, out);
+    case PRX_CONF_STRINGS:
+        return format_strings(member, out);
     case PRX_CONF_WEIGHTS:
         return format_weights(member, out);
     }
@@ -161,6 +200,7 @@ static int format_kind(const struct prx_conf_row *row, struct prx_str *out)
         [PRX_CONF_FLOAT] = "number",
         [PRX_CONF_STRING] = "text",
         [PRX_CONF_INTS] = "list of integers",
+        [PRX_CONF_STRINGS] = "list of texts",
         [PRX_CONF_WEIGHTS] = "{name: weight, ...}",
     };
 

@@ -127,6 +127,37 @@ static int parse_ints(const struct prx_conf_row *row, const struct conf_place *p
     return 0;
 }
 
+static int parse_strings(const struct prx_conf_row *row, const struct conf_place *place,
+                         yaml_document_t *doc, const yaml_node_t *node,
+                         struct prx_conf_strings *out)
+{
+    const struct prx_conf_row own = {.type = PRX_CONF_STRINGS};
+    struct prx_conf_strings strings = {0};
+    int rc = 0;
+
+    if (node->type != YAML_SEQUENCE_NODE)
+        return prx_conf_err(place, "%s: expected a list of texts", row->key);
+    const yaml_node_item_t *at = node->data.sequence.items.start;
+    size_t n = (size_t)(node->data.sequence.items.top - at);
+    strings.values = calloc(n + 1, sizeof(*strings.values));
+    if (!strings.values)
+        return prx_err_nomem("a list of texts");
+    for (; strings.n < n; strings.n++, at++) {
+        const yaml_node_t *item = yaml_document_get_node(doc, *at);
+        const char *text = is_null(item) ? NULL : scalar_text(item);
+        if (!text)
+            PRX_GO(prx_conf_err(place, "%s: expected a list of texts", row->key));
+        PRX_GO(prx_strdup(text, &strings.values[strings.n]));
+    }
+    prx_conf_reset(&own, out);
+    *out = strings;
+    return 0;
+
+out:
+    prx_conf_reset(&own, &strings);
+    return rc;
+}
+
 static bool has_name(const struct prx_conf_weights *weights, const char *name)
 {
     for (int i = 0; i < weights->n; i++)
@@ -200,7 +231,8 @@ int prx_conf_put(const struct prx_conf_row *row, void *conf,
     void *member = (char *)conf + row->offset;
 
     if (is_null(node)) {
-        if (row->type != PRX_CONF_STRING && row->type != PRX_CONF_INTS)
+        if (row->type != PRX_CONF_STRING && row->type != PRX_CONF_INTS &&
+            row->type != PRX_CONF_STRINGS)
             return prx_conf_err(place, "%s: a value is missing", row->key);
         prx_conf_reset(row, conf);
         return 0;
@@ -218,6 +250,8 @@ int prx_conf_put(const struct prx_conf_row *row, void *conf,
         return parse_enum(row, place, node, member);
     case PRX_CONF_INTS:
         return parse_ints(row, place, doc, node, member);
+    case PRX_CONF_STRINGS:
+        return parse_strings(row, place, doc, node, member);
     case PRX_CONF_WEIGHTS:
         return parse_weights(row, place, doc, node, member);
     }

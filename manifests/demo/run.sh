@@ -24,7 +24,8 @@ echo "demo: shard | encode | train, on $(find "$here/photos" -name '*.jpg' | wc 
 # shellcheck disable=SC2086
 "$bin/prx-shard" -q "$here/photos" --size 128 --crop center --format png -o - |
     "$bin/prx-encode" -q - --captions long,short -o - |
-    "$bin/prx-train" "$recipe" - -o "$out/run" --overwrite $sets
+    "$bin/prx-train" "$recipe" - -o "$out/run" --overwrite \
+        --set sample.every=800 --set sample.steps=40 --set sample.guidance=1.5 $sets
 
 echo "demo: sampling from captions of the training set"
 # One photograph in ten, by name, with its long caption as the prompt.
@@ -38,5 +39,6 @@ find "$here/photos" -name '*.txt' | LC_ALL=C sort | awk 'NR % 10 == 3' |
 
 echo "demo: done in $(($(date +%s) - start)) s"
 echo "demo: pictures   $out/samples.png   (photograph, then two samples, a row each)"
+echo "demo: on the way   $out/run/samples"
 echo "demo: loss curve $out/run/loss.svg"
 echo "demo: checkpoint $out/run"

@@ -62,15 +62,14 @@ is "stopped and resumed, the same bytes" \
     "$(digest narrow-parts/ckpt-0000006)" "$(digest narrow/ckpt-0000006)"
 
 # What it takes is known before: nano has 5218816 parameters, 4976640 of them Muon's.
-memory() { # ARG...
-    prx-train -q -n nano "$@" | sed -n 's/^# memory: \(.*\) of optimiser state, .*/\1/p'
+memory() { # ARG...: MiB of parameters, gradients, optimiser state
+    prx-train -q -n nano "$@" |
+        awk '/^#   (parameters|gradients|optimiser state) / { printf "%s ", $(NF - 1) }'
 }
 cd "$ROOT" || exit 1
-is "memory of AdamW" "$(memory)" "19.9 MiB of parameters, 19.9 of gradients, 39.8"
-is "of Muon" "$(memory --set optim.kind=muon)" \
-    "19.9 MiB of parameters, 19.9 of gradients, 20.8"
-is "in bf16" "$(memory --set precision.params=bf16)" \
-    "10.0 MiB of parameters, 19.9 of gradients, 19.9"
+is "memory of AdamW" "$(memory)" "19.9 19.9 39.8 "
+is "of Muon" "$(memory --set optim.kind=muon)" "19.9 19.9 20.8 "
+is "in bf16" "$(memory --set precision.params=bf16)" "10.0 19.9 19.9 "
 cd "$T" || exit 1
 
 # Another optimiser's state, another dtype's, a pattern without parameters.

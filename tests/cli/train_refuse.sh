@@ -46,6 +46,10 @@ refused "a parent that is not there" 1 'unknown.yaml:1: extends: no recipe gibbo
     prx-train unknown.yaml set.tar -o run
 refused "an encoder this build lacks" 1 "no VAE 'flux9'" \
     train set.tar -o run --set data.vae=flux9
+refused "pictures of nothing" 1 'sample.every: 5, but sample.prompts is empty' \
+    train set.tar -o run --set sample.every=5 --set 'sample.prompts=[]'
+refused "pictures of a size that cannot be" 1 'sample.size_px: 40 x 40 pixels' \
+    train set.tar -o run --set sample.every=5 --set sample.size_px=40
 refused "a source that is not there" 1 'gone.tar: No such file' train gone.tar -o run
 refused "an empty folder" 1 'no samples to train on' train empty -o run
 
@@ -108,6 +112,24 @@ refused "a report that cannot be written" 1 'set.tar' \
 run prx-train -n "$nano"
 is "a dry run" "$status" 0
 says "tells the parameters" out '^# parameters: 5218816$'
+says "the memory of each kind" out '^#   optimiser state +39\.8 MiB$'
+says "and of all" out '^#   total +[0-9.]+ MiB$'
+says "the work of a step" out \
+    '^# work: 1\.438e\+10 FLOP a step of 8 samples, with 64 image and 128 text tokens each$'
+cp out plain.yaml
+run prx-train -n "$nano" --set train.recompute=blocks
+says "that of recomputing" out '^# work of recomputing: [0-9.e+]+ FLOP more$'
+memory() { # OUT: of activations, in tenths of MiB
+    sed -n 's/^#   activations *\([0-9]*\)\.\([0-9]\) MiB$/\1\2/p' "$1"
+}
+is "and the memory that it saves" "$(($(memory out) * 2 < $(memory plain.yaml)))" 1
+run prx-train -n "$nano" --set sample.size_px=0
+is "a dry run of no size" "$status" 0
+says "leaves out what it cannot know" out \
+    '^#   activations, batches: not known, for sample.size_px is 0$'
+run prx-train -n prx_base
+is "a dry run of seven billion parameters" "$status" 0
+run prx-train -n "$nano"
 cp out dry.yaml
 run prx-train -n dry.yaml
 ok "and prints a recipe, which prints itself" cmp out dry.yaml

@@ -10,13 +10,15 @@ extends: $ROOT/manifests/recipes/nano.yaml
 model: {hidden_size: 32, num_heads: 2, depth: 2, axes_dim: null}
 optim: {decay: constant} # a rate that does not know the last step
 train: {steps: 8, batch: 4, checkpoint_every: 3, keep: 2}
-sample: {size_px: 64}
+sample: {size_px: 64, steps: 2}
 YAML
 
 run prx-train tiny.yaml set.tar -o run
 is "a run is done" "$status" 0
 says "the last line tells" err '^prx-train: steps=8 loss=[0-9.]+ samples=12 rejected=0 '
 is "the log has a line a step" "$(grep -c '"step"' run/log.jsonl)" 8
+says "and its share of what the machine can do" run/log.jsonl \
+    '"gflop_per_s": [0-9.e-]+, "peak_share": [0-9.e-]+, "step_s"'
 says "with what a step was" run/log.jsonl '"step": 8, .*"loss": [0-9.]+, "grad_norm": [0-9.]+'
 boards() { # RUN
     find "$1" -name 'events.out.tfevents.*' | grep -c .
@@ -38,6 +40,15 @@ fi
 run env PATH="$BIN" prx-train tiny.yaml set.tar -o undrawn --set train.steps=2
 is "without gnuplot it is not" "$status" 0
 says "and that is told" err 'gnuplot is not there'
+
+# Pictures on the way: of the steps that were asked for, and the last.
+run prx-train -q tiny.yaml set.tar -o pictures --set sample.every=3 \
+    --set 'sample.prompts=[a red cup, "a cat, asleep"]'
+is "a run draws pictures" "$(cd pictures/samples && echo ./*)" \
+    "./step-0000003.png ./step-0000006.png ./step-0000008.png"
+is "without a change to its weights" \
+    "$(digest pictures/ckpt-0000008)" "$(digest run/ckpt-0000008)"
+ok "and none is drawn that is not asked for" test ! -e run/samples
 
 # The resolved recipe is a recipe, and the same run.
 run prx-train run/recipe.yaml set.tar -q -o again
@@ -86,8 +97,11 @@ wait $pid
 status=$?
 stopped SIGTERM 143 terminated
 # A shell's background jobs ignore SIGINT; timeout's do not.
-run timeout --preserve-status -s INT 4 prx-train "$@" -o interrupted
+run timeout --preserve-status -s INT 4 prx-train "$@" -o interrupted --progress always
 stopped SIGINT 130 interrupted
+says "the meter tells all on one line" err "^prx-train: train  [0-9.]+k? steps  [0-9.]+k?/s  \
+loss [0-9.]+  [0-9.]+ samples/s  [0-9]+ tokens/s  [0-9]+ GFLOP/s \([0-9]+% of peak\)  \
+wait [0-9]+%  eta [0-9hms]+\$"
 
 # SIGUSR1 saves and changes nothing else.
 prx-train "$@" -o saving 2> err &

@@ -5,11 +5,14 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "train/backend.h"
 #include "train/dims.h"
+#include "train/ops.h"
 
 static void test_shape(void **state)
 {
@@ -202,6 +205,57 @@ static void test_arena(void **state)
     prx_backend_close(counted.real);
 }
 
+/* A product that takes its time, and what the rate is then found to be. */
+static int64_t product_ns;
+
+static int sleep_product(prx_be *be, prx_t *y, prx_ct *x, prx_ct *w, prx_ct *b)
+{
+    (void)be;
+    (void)b;
+    assert_true(y->dims[0] == x->dims[0] && x->dims[0] == w->dims[0]);
+    if (product_ns < 0)
+        return prx_err(PRX_EDEVICE, "the device has gone");
+    nanosleep(&(struct timespec){.tv_nsec = product_ns}, NULL);
+    return 0;
+}
+
+static void test_peak(void **state)
+{
+    static const struct {
+        int n_threads;
+        int64_t product_ns;
+        double side; /* that is found large enough */
+    } rows[] = {
+        {1, 2000000, 1024}, /* as a processor's */
+        {1, 30000000, 64},  /* too slow for larger ones */
+        {2, 30000000, 1024},
+    };
+    struct counted counted = {0};
+    double rate;
+    (void)state;
+
+    assert_int_equal(prx_backend_open("ref", 1, &counted.real), 0);
+    struct prx_ops ops = *counted.real->ops;
+    ops.linear_fwd = sleep_product;
+    counted.be = *counted.real;
+    counted.be.ops = &ops;
+    counted.be.impl = &counted;
+    counted.be.alloc = counted_alloc;
+    counted.be.free = counted_free;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        counted.be.n_threads = rows[i].n_threads;
+        product_ns = rows[i].product_ns;
+        assert_int_equal(prx_backend_peak(&counted.be, 0.1, &rate), 0);
+        double most = 2 * pow(rows[i].side, 3) / ((double)product_ns * 1e-9);
+        assert_true(rate <= most && rate > 0.1 * most);
+        assert_int_equal(counted.n_live, 0);
+    }
+    product_ns = -1;
+    assert_int_equal(prx_backend_peak(&counted.be, 0.1, &rate), PRX_EDEVICE);
+    assert_int_equal(counted.n_live, 0);
+    prx_backend_close(counted.real);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_dims),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

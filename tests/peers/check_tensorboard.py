@@ -15,7 +15,7 @@ from peers import check
 
 logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells what it drops
 TAGS = ("loss", "grad_norm", "lr", "samples_per_s", "tokens_per_s", "gflop_per_s",
-        "step_s", "data_wait_s")
+        "peak_share", "step_s", "data_wait_s")
 
 
 def read(run):
@@ -48,6 +48,19 @@ def resumed():
     """TensorBoard drops the steps that a resumed run has taken again"""
     assert len(list(Path("resumed/tensorboard").iterdir())) == 2
     compare("resumed")
+
+
+@check
+def grids():
+    """TensorBoard reads the grids of a run, which are its files"""
+    events = read("trained").Images("samples")
+    assert [e.step for e in events] == [8, 16, 20]
+    for event in events:
+        png = Path(f"trained/samples/step-{event.step:07d}.png").read_bytes()
+        assert event.encoded_image_string == png
+        image = Image.open(io.BytesIO(png))
+        assert (image.mode, image.size) == ("RGB", (event.width, event.height))
+        assert image.width > 2 * 96 and image.height > 96
 
 
 @check

@@ -64,7 +64,7 @@ make_data() {
         prx-encode -q 'png/*.tar' -o encoded/%06d.tar --shard-samples 50 &&
         prx-train -q "$root/manifests/recipes/nano.yaml" encoded/index.json -o trained \
             --set train.steps=20 --set train.batch=4 --set optim.ema_smoothing=0 \
-            --set sample.size_px=96 &&
+            --set sample.size_px=96 --set sample.every=8 --set sample.steps=2 &&
         make_resumed &&
         "$board" board &&
         prx-sample -q trained -p "a red cup" --steps 2 -o sampled --grid sheet.png

@@ -24,6 +24,7 @@ struct conf {
     int decay;
     struct prx_conf_ints axes;
     struct prx_conf_weights captions;
+    struct prx_conf_strings prompts;
 };
 
 static const char *const decay_names[] = {"constant", "cosine", NULL};
@@ -38,6 +39,7 @@ static const struct prx_conf_row rows[] = {
     {"train.steps", PRX_CONF_INT, AT(steps), "100", "steps", NULL, 0, 1e12},
     {"train.lr", PRX_CONF_FLOAT, AT(lr), "1e-4", "rate", NULL, 0, 1},
     {"train.decay", PRX_CONF_ENUM, AT(decay), "constant", "decay", decay_names, 0, 0},
+    {"sample.prompts", PRX_CONF_STRINGS, AT(prompts), "[]", "words", NULL, 0, 0},
 };
 /* clang-format on */
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -95,7 +97,9 @@ static void test_values(void **state)
                                       "train:\n"
                                       "  steps: 20\n"
                                       "  lr: 1e-3\n"
-                                      "  decay: cosine\n"),
+                                      "  decay: cosine\n"
+                                      "sample:\n"
+                                      "  prompts: [a red cup, \"\", 'null']\n"),
                      0);
     assert_false(conf.shuffle);
     assert_string_equal(conf.vae, "my: vae");
@@ -106,12 +110,21 @@ static void test_values(void **state)
     assert_int_equal(conf.axes.values[1], 16);
     assert_int_equal(conf.steps, 20);
     assert_int_equal(conf.decay, 1);
+    assert_int_equal(conf.prompts.n, 3);
+    assert_string_equal(conf.prompts.values[0], "a red cup");
+    assert_string_equal(conf.prompts.values[1], "");
+    assert_string_equal(conf.prompts.values[2], "null");
+    assert_int_equal(read_text(&conf, "sample:\n  prompts:\n  - one\n  - two\n"), 0);
+    assert_int_equal(conf.prompts.n, 2); /* replaced, not added to */
+    assert_string_equal(conf.prompts.values[1], "two");
     assert_int_equal(read_text(&conf, ""), 0);
     assert_int_equal(read_text(&conf, "train:\n"), 0);
     assert_int_equal(conf.steps, 20);
     assert_int_equal(read_text(&conf, "data: {vae: null}\nmodel: {axes: ~}\n"), 0);
     assert_null(conf.vae);
     assert_int_equal(conf.axes.n, 0);
+    assert_int_equal(read_text(&conf, "sample: {prompts: null}\n"), 0);
+    assert_int_equal(conf.prompts.n, 0);
     prx_conf_release(rows, N_ROWS, &conf);
 }
 
@@ -157,6 +170,14 @@ static const struct {
     {"data:\n  captions: {long: -1}\n", "r.yaml:2: data.captions: -1 is not in 0 .. 9"},
     {"data:\n  captions: {a: 1,b: 1,c: 1,d: 1,e: 1,f: 1,g: 1,h: 1,i: 1}\n",
      "r.yaml:2: data.captions: more than 8 names"},
+    {"sample:\n  prompts: a cup\n",
+     "r.yaml:2: sample.prompts: expected a list of texts"},
+    {"sample:\n  prompts: [a cup, ~]\n",
+     "r.yaml:2: sample.prompts: expected a list of texts"},
+    {"sample:\n  prompts: [[a cup]]\n",
+     "r.yaml:2: sample.prompts: expected a list of texts"},
+    {"sample:\n  prompts: [\"a\\0b\"]\n",
+     "r.yaml:2: sample.prompts: expected a list of texts"},
     {"- a\n- b\n", "r.yaml:1: expected sections of keys"},
     {"hello\n", "r.yaml:1: expected sections of keys"},
     {"train: {steps: 1\n", "r.yaml:2: did not find expected ',' or '}'"},
@@ -271,6 +292,8 @@ static void test_set(void **state)
         {"train.steps=7", NULL},
         {"data.captions={long: 1, short: 2}", NULL},
         {"model.axes=[4, 8]", NULL},
+        {"sample.prompts=[\"a, b\", c d]", NULL},
+        {"sample.prompts=a", "--set: sample.prompts: expected a list of texts"},
         {"data.vae=", NULL},
         {"data.vae=a=b", NULL},
         {"train.steps", "--set: train.steps: expected KEY=VALUE"},
@@ -295,6 +318,9 @@ static void test_set(void **state)
     assert_int_equal(conf.steps, 7);
     assert_int_equal(conf.axes.values[1], 8);
     assert_int_equal(conf.captions.n, 2);
+    assert_int_equal(conf.prompts.n, 2);
+    assert_string_equal(conf.prompts.values[0], "a, b");
+    assert_string_equal(conf.prompts.values[1], "c d");
     assert_string_equal(conf.vae, "a=b");
     prx_conf_release(rows, N_ROWS, &conf);
 }
@@ -305,7 +331,11 @@ static void test_format(void **state)
     static const char *const texts[] = {"dct", "null", "true", "1e3",
                                         "", "~", "a: b", "x #y",
                                         "\"q\"", "back\\slash", "line\nbreak", "-",
-                                        "*a", "caf\xc3\xa9", " lead", "no"};
+                                        "*a", "caf\xc3\xa9", " lead", "no",
+                                        "\xc2\x85 \xc2\x80",
+                                        "\xe2\x80\xa8,\xe2\x80\xa9",
+                                        "\xef\xbb\xbf", "\xef\xbf\xbe\xef\xbf\xbf",
+                                        "\xe7\x8c\xab \xf0\x9f\x90\xb1", "]", "\x7f\t"};
     (void)state;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -317,9 +347,14 @@ static void test_format(void **state)
         conf.steps = INT64_C(999999999999);
         assert_int_equal(
             prx_conf_set(rows, N_ROWS, &conf, "data.captions={\"0x1\": 0.1}"), 0);
+        assert_int_equal(prx_conf_set(rows, N_ROWS, &conf, "sample.prompts=[x, y]"), 0);
+        free(conf.prompts.values[1]);
+        assert_int_equal(prx_strdup(texts[i], &conf.prompts.values[1]), 0);
         assert_int_equal(prx_conf_format(rows, N_ROWS, &conf, &text), 0);
         assert_int_equal(read_text(&again, text.bytes), 0);
         assert_string_equal(again.vae, texts[i]);
+        assert_int_equal(again.prompts.n, 2);
+        assert_string_equal(again.prompts.values[1], texts[i]);
         assert_true(again.lr == conf.lr);
         assert_string_equal(again.captions.names[0], "0x1");
         assert_int_equal(prx_conf_format(rows, N_ROWS, &again, &second), 0);
@@ -349,7 +384,9 @@ static void test_format_layout(void **state)
                                     "train:\n"
                                     "  steps: 100\n"
                                     "  lr: 0.0001\n"
-                                    "  decay: constant\n");
+                                    "  decay: constant\n"
+                                    "sample:\n"
+                                    "  prompts: []\n");
     prx_str_release(&text);
     prx_conf_release(rows, N_ROWS, &conf);
 }

@@ -315,6 +315,10 @@ static void test_refused(void **state)
         opts.height_px = sizes[i][1];
         assert_int_equal(prx_generate(&gen, &opts, &job, 1, &image), PRX_EINVAL);
     }
+    opts.width_px = opts.height_px = SIDE_PX;
+    gen.vae->decode = NULL;
+    assert_int_equal(prx_generate(&gen, &opts, &job, 1, &image), PRX_EINVAL);
+    assert_non_null(strstr(prx_err_message(), "VAE dct: this build cannot decode"));
     prx_generator_release(&gen);
 
     write_checkpoint("infinite", 1e30F, NULL);

@@ -156,7 +156,14 @@ static void test_nano(void **state)
     assert_int_equal(recipe.model.config.axes_dim[0], 16);
     assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
     assert_int_equal(budget.n_params, 5218816);
-    assert_int_equal(budget.optim_bytes, 2 * budget.param_bytes);
+    assert_true(budget.recompute_flops == 0);
+    assert_int_equal(prx_recipe_set(&recipe, "train.recompute=blocks"), 0);
+    double step_flops = budget.step_flops;
+    assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
+    assert_true(budget.step_flops == step_flops);
+    /* Blocks are most of the network, and are run four times instead of three. */
+    assert_true(budget.recompute_flops > 0.3 * step_flops &&
+                budget.recompute_flops < step_flops / 3);
 
     /* What is printed is the same recipe. */
     prx_scratch_open(&scratch);
@@ -220,48 +227,6 @@ static void test_groups(void **state)
     prx_recipe_release(&recipe);
 }
 
-/* Bytes follow the dtype, the optimiser and what is frozen. */
-static void test_budget(void **state)
-{
-    /* In nano: of all parameters, of the matrices of blocks, of img_in. */
-    enum { N = 5218816,
-           N_MUON = 6 * 192 * (3 * 192 + 192 + 2 * 192 + 3 * 672 + 6 * 192),
-           N_IN = 192 * 64 + 192 };
-    static const struct {
-        const char *set;
-        uint64_t param, grad, optim; /* bytes */
-    } cases[] = {
-        {"optim.kind=adamw", 4 * N, 4 * N, 8 * N},
-        {"optim.ema_smoothing=0.9", 4 * N, 4 * N, 12 * N},
-        {"optim.kind=muon", 4 * N, 4 * N, 8 * N - 4 * N_MUON},
-        {"precision.params=bf16", 2 * N, 4 * N, 4 * N},
-        {"optim.lr_scale={img_in.*: 0}", 4 * N, 4 * (N - N_IN), 8 * (N - N_IN)},
-    };
-    struct prx_recipe_budget budget;
-    char *path = NULL;
-    (void)state;
-
-    assert_int_equal(prx_recipe_find("nano", &path), 0);
-    for (size_t i = 0; i < N_OF(cases); i++) {
-        struct prx_recipe recipe;
-        assert_int_equal(prx_recipe_init(&recipe), 0);
-        assert_int_equal(prx_recipe_read(&recipe, path), 0);
-        assert_int_equal(prx_recipe_set(&recipe, cases[i].set), 0);
-        assert_int_equal(prx_recipe_resolve(&recipe), 0);
-        assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), 0);
-        assert_int_equal(budget.n_params, N);
-        assert_int_equal(budget.param_bytes, cases[i].param);
-        assert_int_equal(budget.grad_bytes, cases[i].grad);
-        assert_int_equal(budget.optim_bytes, cases[i].optim);
-        assert_int_equal(prx_recipe_set(&recipe, "optim.decay_scale={x*: 0}"), 0);
-        assert_int_equal(prx_recipe_budget(&recipe, 8, 128, &budget), PRX_EINVAL);
-        assert_string_equal(prx_err_message(),
-                            "optim.decay_scale: \"x*\" matches no parameter");
-        prx_recipe_release(&recipe);
-    }
-    free(path);
-}
-
 static void test_refusals(void **state)
 {
     static const struct {
@@ -277,6 +242,7 @@ static void test_refusals(void **state)
         {"data.captions={\"..\": 1}", "data.captions: \"..\" is no caption's name"},
         {"data.vae=", "data.vae: a name is missing"},
         {"data.text=", "data.text: a name is missing"},
+        {"sample.every=5", "sample.every: 5, but sample.prompts is empty"},
         {"objective.t_min=1", "objective.t_min: 1 is not below t_max, 1"},
     };
     (void)state;
@@ -342,7 +308,6 @@ int main(void)
         cmocka_unit_test(test_baseline),
         cmocka_unit_test(test_nano),
         cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_budget),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_manual),

@@ -19,77 +19,17 @@
 #include <cmocka.h>
 
 #include "libdata/log.h"
-#include "libdata/npy.h"
 #include "libdata/outfile.h"
-#include "libdata/sink.h"
+#include "tests/lib/run_set.h"
 #include "tests/lib/scratch.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-enum { N_SAMPLES = 11 };
 
 struct fixture {
     struct prx_scratch scratch;
     struct prx_recipe recipe;
     char *set;
 };
-
-static void put_array(struct prx_sample *sample, const char *name, int n_dims,
-                      const int64_t *dims, struct prx_rng *rng)
-{
-    struct prx_buf *bytes;
-    size_t n = 1;
-    for (int i = 0; i < n_dims; i++)
-        n *= (size_t)dims[i];
-    float *values = calloc(n, sizeof(*values));
-    assert_non_null(values);
-    prx_rng_normal(rng, values, n);
-    assert_int_equal(prx_npy_put_f32(PRX_NPY_F16, n_dims, dims, values, &bytes), 0);
-    assert_int_equal(prx_sample_put(sample, name, bytes), 0);
-    free(values);
-}
-
-/* Random latents of two shapes, with the embedded encoders' own fingerprints. */
-static void write_set(const char *word)
-{
-    const struct prx_text_opts text_opts = {.width = 16};
-    const struct prx_sink_opts opts = {.no_sync = true};
-    struct prx_text_tower *tower;
-    struct prx_sample sample = {0};
-    struct prx_sink *sink;
-    struct prx_vae *vae;
-    uint64_t n_done;
-
-    assert_int_equal(prx_vae_open("dct", &vae), 0);
-    assert_int_equal(prx_text_tower_open("hash", &text_opts, &tower), 0);
-    assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
-    for (uint64_t i = 0; i < N_SAMPLES; i++) {
-        const int64_t latent[] = {16, i % 3 ? 4 : 2, i % 3 ? 4 : 8};
-        const int64_t text[] = {2 + (int64_t)i % 4, 16};
-        struct prx_rng rng;
-        char key[16];
-        prx_rng_init(&rng, 1, PRX_RNG_TEST, 0, i);
-        snprintf(key, sizeof(key), "s%02d", (int)i);
-        prx_sample_reset(&sample);
-        assert_int_equal(prx_sample_set_key(&sample, key), 0);
-        sample.serial = i;
-        put_array(&sample, "latent.npy", 3, latent, &rng);
-        put_array(&sample, "long.text.npy", 2, text, &rng);
-        json_t *meta;
-        assert_int_equal(prx_sample_meta(&sample, &meta), 0);
-        json_object_set_new(meta, "encode",
-                            json_pack("{s:{s:s}, s:{s:s}}", "latent.npy", "fingerprint",
-                                      vae->fingerprint, "long.text.npy", "fingerprint",
-                                      tower->fingerprint));
-        sample.meta_changed = true;
-        assert_int_equal(prx_sample_finish(&sample), 0);
-        assert_int_equal(prx_sink_put(sink, &sample), 0);
-    }
-    assert_int_equal(prx_sink_finish(sink, NULL, NULL), 0);
-    prx_sample_release(&sample);
-    prx_text_tower_close(tower);
-    prx_vae_close(vae);
-}
 
 static void set(struct fixture *fixture, const char *assignment)
 {
@@ -117,7 +57,7 @@ static int open_fixture(void **state)
     static struct fixture fixture;
 
     prx_scratch_open(&fixture.scratch);
-    write_set(prx_scratch_path(&fixture.scratch, "set.tar"));
+    prx_run_set_write(prx_scratch_path(&fixture.scratch, "set.tar"));
     assert_int_equal(
         prx_strdup(prx_scratch_path(&fixture.scratch, "set.tar"), &fixture.set), 0);
     assert_int_equal(prx_recipe_init(&fixture.recipe), 0);
@@ -196,7 +136,7 @@ static void test_learns(void **state)
     set(fixture, "train.checkpoint_every=0");
     assert_int_equal(run(fixture, "run", false, false, NULL, &result), 0);
     assert_int_equal(result.n_steps, 300);
-    assert_int_equal(result.n_samples, N_SAMPLES);
+    assert_int_equal(result.n_samples, RUN_SET_N_SAMPLES);
     assert_int_equal(result.n_skipped, 0);
     /* Noise and data are of unit variance, so knowing nothing costs 2. */
     char *losses = read_losses(fixture, "run/log.jsonl");
@@ -417,7 +357,11 @@ static void test_nonfinite(void **state)
 
     set(fixture, "optim.lr=10");
     set(fixture, "optim.warmup_steps=0");
-    set(fixture, "optim.weight_decay=100"); /* p *= 1 - 1000, every step */
+    set(fixture, "optim.weight_decay=100");     /* p *= 1 - 1000, every step */
+    set(fixture, "sample.prompts=[a red cup]"); /* no picture is no reason to end */
+    set(fixture, "sample.every=1");
+    set(fixture, "sample.size_px=32");
+    set(fixture, "sample.steps=2");
     set(fixture, "train.nonfinite_max=3");
     set(fixture, "train.checkpoint_every=1");
     set(fixture, "train.keep=1");
@@ -440,6 +384,36 @@ static void test_nonfinite(void **state)
     prx_backend_close(be);
 }
 
+/* --- numbers --------------------------------------------------------------------- */
+
+static void test_note(void **state)
+{
+    struct prx_runlog_line line = {
+        .report.loss = 0.53126,
+        .n_samples = 16,
+        .n_tokens = 2048,
+        .step_s = 0.5,
+        .data_wait_s = 0.01,
+        .flops = 75.5e9,
+        .peak_flop_per_s = 260e9,
+    };
+    struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS];
+    char note[160];
+    (void)state;
+
+    prx_runlog_format_note(&line, note, sizeof(note));
+    assert_string_equal(note, "loss 0.5313  32.0 samples/s  4096 tokens/s  151 GFLOP/s"
+                              " (58% of peak)  wait 2%");
+    prx_runlog_scalars(&line, scalars);
+    for (size_t i = 0; i < PRX_RUNLOG_N_SCALARS; i++)
+        if (strcmp(scalars[i].tag, "peak_share") == 0)
+            assert_true(fabs(scalars[i].value - 151.0 / 260) < 1e-12);
+    line.peak_flop_per_s = 0;
+    prx_runlog_format_note(&line, note, sizeof(note));
+    assert_string_equal(note, "loss 0.5313  32.0 samples/s  4096 tokens/s  151 GFLOP/s"
+                              "  wait 2%");
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
 
 int main(void)
@@ -454,6 +428,7 @@ int main(void)
         ROW(test_folder),
         ROW(test_other_run),
         ROW(test_nonfinite),
+        cmocka_unit_test(test_note),
     };
     prx_log_init("test_run", PRX_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,11 +14,13 @@
 /* Fastest first: "auto" takes the first that opens. */
 static const struct {
     const char *name;
+    bool by_name_only; /* no place to train at */
     int (*open)(int n_threads, struct prx_backend **out);
 } backends[] = {
-    {"cpu", prx_backend_cpu_open},
-    {"ref", prx_backend_ref_open},
-    {"fence", prx_backend_fence_open},
+    {"cpu", false, prx_backend_cpu_open},
+    {"ref", false, prx_backend_ref_open},
+    {"fence", true, prx_backend_fence_open},
+    {"plan", true, prx_backend_plan_open},
 };
 
 #define N_BACKENDS (sizeof(backends) / sizeof(backends[0]))
@@ -46,7 +48,7 @@ int prx_backend_open(const char *name, int n_threads, struct prx_backend **out)
     if (n_threads == 0)
         n_threads = n_usable_processors();
     for (size_t i = 0; i < N_BACKENDS; i++) {
-        if (!any && strcmp(name, backends[i].name) != 0)
+        if (any ? backends[i].by_name_only : strcmp(name, backends[i].name) != 0)
             continue;
         rc = backends[i].open(n_threads, out);
         if (rc == 0 || !any)

@@ -15,7 +15,7 @@
  * What is opened is open to all threads: a race with an op goes unseen.
  */
 #include "train/backend/backend_internal.h"
-#include "train/ops.h"
+#include "train/backend/op_rows_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,10 +68,12 @@ static int admit_tensors(struct fence *fence, prx_ct *const *tensors, size_t n)
     return 0;
 }
 
-static int admit_list(struct fence *fence, prx_ct *tensors, size_t n)
+static int admit_lists(struct fence *fence, const struct prx_operand_list *lists,
+                       size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        PRX_TRY(admit_tensors(fence, (prx_ct *[]){&tensors[i]}, 1));
+        for (size_t j = 0; j < lists[i].n; j++)
+            PRX_TRY(admit_tensors(fence, (prx_ct *[]){&lists[i].tensors[j]}, 1));
     return 0;
 }
 
@@ -186,158 +188,30 @@ static int fence_sync(struct prx_backend *be)
 
 /* --- ops -------------------------------------------------------------------------- */
 
-/*
- * Op by op: parameters as in train/ops.h, what is passed on, and what of it is opened.
- * Forgetting an operand in the third list makes the op crash.
- */
-#define UNPACK(...) __VA_ARGS__
+/* An op whose operands are opened for it; forgetting one in its row makes it crash. */
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define FENCED(op, params, args, operands)              \
- static int fence_##op(prx_be *be, UNPACK params)       \
- {                                                      \
-  struct fence *fence = be->impl;                       \
-  prx_ct *const list[] = {UNPACK operands};             \
-  int rc = admit_tensors(fence, list, N_OF(list));      \
-  if (rc == 0)                                          \
-   rc = fence->real->ops->op(fence->real, UNPACK args); \
-  return shut(fence, rc);                               \
+#define FENCED(op, params, args, operands)                  \
+ static int fence_##op(prx_be *be, PRX_UNPACK params)       \
+ {                                                          \
+  struct fence *fence = be->impl;                           \
+  prx_ct *const list[] = {PRX_UNPACK operands};             \
+  int rc = admit_tensors(fence, list, N_OF(list));          \
+  if (rc == 0)                                              \
+   rc = fence->real->ops->op(fence->real, PRX_UNPACK args); \
+  return shut(fence, rc);                                   \
  }
-
-/* clang-format off */
-FENCED(linear_fwd, (prx_t *y, prx_ct *x, prx_ct *w, prx_ct *b),
-       (y, x, w, b), (y, x, w, b))
-FENCED(linear_bwd,
-       (prx_t *dx, bool add, prx_t *dw, prx_t *db, prx_ct *dy, prx_ct *x, prx_ct *w),
-       (dx, add, dw, db, dy, x, w), (dx, dw, db, dy, x, w))
-FENCED(silu_fwd, (prx_t *y, prx_ct *x), (y, x), (y, x))
-FENCED(silu_bwd, (prx_t *dx, bool add, prx_ct *dy, prx_ct *x),
-       (dx, add, dy, x), (dx, dy, x))
-FENCED(add, (prx_t *y, prx_ct *a, prx_ct *b), (y, a, b), (y, a, b))
-FENCED(axpby, (prx_t *y, float alpha, prx_ct *x, float beta),
-       (y, alpha, x, beta), (y, x))
-FENCED(cast, (prx_t *y, prx_ct *x), (y, x), (y, x))
-FENCED(sinusoid,
-       (prx_t *y, int64_t col, int64_t dim, prx_ct *v, float factor, float max_period),
-       (y, col, dim, v, factor, max_period), (y, v))
-FENCED(patchify, (prx_t *y, prx_ct *x, int64_t patch), (y, x, patch), (y, x))
-FENCED(unpatchify, (prx_t *x, prx_ct *y, int64_t patch), (x, y, patch), (x, y))
-FENCED(concat_tokens_fwd, (prx_t *y, prx_ct *a, prx_ct *x), (y, a, x), (y, a, x))
-FENCED(concat_tokens_bwd, (prx_t *da, prx_t *dx, prx_ct *dy),
-       (da, dx, dy), (da, dx, dy))
-FENCED(gather_tokens_fwd, (prx_t *y, prx_ct *x, prx_ct *idx), (y, x, idx), (y, x, idx))
-FENCED(gather_tokens_bwd, (prx_t *dx, bool add, prx_ct *dy, prx_ct *idx),
-       (dx, add, dy, idx), (dx, dy, idx))
-FENCED(merge_tokens_fwd, (prx_t *y, prx_ct *x, prx_ct *idx, prx_ct *rest),
-       (y, x, idx, rest), (y, x, idx, rest))
-FENCED(merge_tokens_bwd, (prx_t *dx, prx_t *drest, bool add, prx_ct *dy, prx_ct *idx),
-       (dx, drest, add, dy, idx), (dx, drest, dy, idx))
-FENCED(ln_modulate_fwd,
-       (prx_t *y, prx_t *mean, prx_t *rstd, prx_ct *x, prx_ct *mod, int i_shift,
-        int i_scale, float eps),
-       (y, mean, rstd, x, mod, i_shift, i_scale, eps), (y, mean, rstd, x, mod))
-FENCED(ln_modulate_bwd,
-       (prx_t *dx, bool add, prx_t *dmod, prx_ct *dy, prx_ct *x, prx_ct *mean,
-        prx_ct *rstd, prx_ct *mod, int i_shift, int i_scale),
-       (dx, add, dmod, dy, x, mean, rstd, mod, i_shift, i_scale),
-       (dx, dmod, dy, x, mean, rstd, mod))
-FENCED(gate_residual_fwd, (prx_t *y, prx_ct *h, prx_ct *x, prx_ct *mod, int i_gate),
-       (y, h, x, mod, i_gate), (y, h, x, mod))
-FENCED(gate_residual_bwd,
-       (prx_t *dx, prx_t *dmod, prx_ct *dy, prx_ct *x, prx_ct *mod, int i_gate),
-       (dx, dmod, dy, x, mod, i_gate), (dx, dmod, dy, x, mod))
-FENCED(head_norm_rope_fwd,
-       (prx_t *y, prx_t *rrms, prx_ct *x, int64_t col, prx_ct *scale, prx_ct *rope,
-        float eps),
-       (y, rrms, x, col, scale, rope, eps), (y, rrms, x, scale, rope))
-FENCED(head_norm_rope_bwd,
-       (prx_t *dx, prx_t *dscale, prx_ct *dy, prx_ct *x, int64_t col, prx_ct *rrms,
-        prx_ct *scale, prx_ct *rope),
-       (dx, dscale, dy, x, col, rrms, scale, rope),
-       (dx, dscale, dy, x, rrms, scale, rope))
-FENCED(attention_fwd,
-       (prx_t *o, prx_t *lse, prx_ct *q, prx_ct *k, prx_ct *v, int64_t col_v,
-        prx_ct *kt, prx_ct *vt, int64_t col_vt, prx_ct *mask, int64_t n_heads),
-       (o, lse, q, k, v, col_v, kt, vt, col_vt, mask, n_heads),
-       (o, lse, q, k, v, kt, vt, mask))
-FENCED(attention_bwd,
-       (prx_t *dq, prx_t *dk, prx_t *dv, prx_t *dkt, prx_t *dvt, prx_ct *do_,
-        prx_ct *o, prx_ct *lse, prx_ct *q, prx_ct *k, prx_ct *v, int64_t col_v,
-        prx_ct *kt, prx_ct *vt, int64_t col_vt, prx_ct *mask, int64_t n_heads),
-       (dq, dk, dv, dkt, dvt, do_, o, lse, q, k, v, col_v, kt, vt, col_vt, mask,
-        n_heads),
-       (dq, dk, dv, dkt, dvt, do_, o, lse, q, k, v, kt, vt, mask))
-FENCED(gated_gelu_fwd, (prx_t *y, prx_ct *g, prx_ct *u), (y, g, u), (y, g, u))
-FENCED(gated_gelu_bwd, (prx_t *dg, prx_t *du, prx_ct *dy, prx_ct *g, prx_ct *u),
-       (dg, du, dy, g, u), (dg, du, dy, g, u))
-FENCED(flow_mix, (prx_t *xt, prx_t *v, prx_ct *x0, prx_ct *noise, prx_ct *t),
-       (xt, v, x0, noise, t), (xt, v, x0, noise, t))
-FENCED(x0_velocity_fwd,
-       (prx_t *v, prx_ct *xt, prx_ct *x0, prx_ct *t, float t_min),
-       (v, xt, x0, t, t_min), (v, xt, x0, t))
-FENCED(x0_velocity_bwd, (prx_t *dx0, bool add, prx_ct *dv, prx_ct *t, float t_min),
-       (dx0, add, dv, t, t_min), (dx0, dv, t))
-FENCED(mse_fwd, (prx_t *loss, prx_t *per_sample, prx_ct *p, prx_ct *target),
-       (loss, per_sample, p, target), (loss, per_sample, p, target))
-FENCED(mse_bwd, (prx_t *dp, bool add, prx_ct *p, prx_ct *target, float weight),
-       (dp, add, p, target, weight), (dp, p, target))
-/* clang-format on */
-
-static int fence_sumsq(prx_be *be, prx_t *out, const struct prx_tensor *tensors,
-                       size_t n)
-{
-    struct fence *fence = be->impl;
-    int rc = admit_list(fence, out, 1);
-
-    if (rc == 0)
-        rc = admit_list(fence, tensors, n);
-    if (rc == 0)
-        rc = fence->real->ops->sumsq(fence->real, out, tensors, n);
-    return shut(fence, rc);
-}
-
-static int fence_adamw(prx_be *be, const struct prx_adamw_slot *slots, size_t n,
-                       const struct prx_adamw_args *args)
-{
-    struct fence *fence = be->impl;
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        const struct prx_adamw_slot *slot = &slots[i];
-        prx_ct *const list[] = {&slot->p, &slot->g, &slot->m, &slot->v};
-        rc = admit_tensors(fence, list, N_OF(list));
-    }
-    if (rc == 0)
-        rc = fence->real->ops->adamw(fence->real, slots, n, args);
-    return shut(fence, rc);
-}
-
-static int fence_muon(prx_be *be, const struct prx_muon_slot *slots, size_t n,
-                      const struct prx_muon_args *args)
-{
-    struct fence *fence = be->impl;
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        prx_ct *const list[] = {&slots[i].p, &slots[i].g, &slots[i].m};
-        rc = admit_tensors(fence, list, N_OF(list));
-    }
-    if (rc == 0)
-        rc = fence->real->ops->muon(fence->real, slots, n, args);
-    return shut(fence, rc);
-}
-
-static int fence_lerp(prx_be *be, const struct prx_tensor *ys,
-                      const struct prx_tensor *xs, size_t n, double weight)
-{
-    struct fence *fence = be->impl;
-    int rc = admit_list(fence, ys, n);
-
-    if (rc == 0)
-        rc = admit_list(fence, xs, n);
-    if (rc == 0)
-        rc = fence->real->ops->lerp(fence->real, ys, xs, n, weight);
-    return shut(fence, rc);
-}
+#define FENCED_LIST(op, params, args, operands)                  \
+ static int fence_##op(prx_be *be, PRX_UNPACK params)            \
+ {                                                               \
+  struct fence *fence = be->impl;                                \
+  const struct prx_operand_list lists[] = {PRX_UNPACK operands}; \
+  int rc = admit_lists(fence, lists, N_OF(lists));               \
+  if (rc == 0)                                                   \
+   rc = fence->real->ops->op(fence->real, PRX_UNPACK args);      \
+  return shut(fence, rc);                                        \
+ }
+PRX_OP_ROWS(FENCED)
+PRX_LIST_OP_ROWS(FENCED_LIST)
 
 #define SLOT(op) .op = fence_##op,
 static const struct prx_ops fence_ops = {PRX_FOR_EACH_OP(SLOT)};

@@ -9,6 +9,7 @@
 PRX_MUST_USE int prx_backend_ref_open(int n_threads, struct prx_backend **out);
 PRX_MUST_USE int prx_backend_cpu_open(int n_threads, struct prx_backend **out);
 PRX_MUST_USE int prx_backend_fence_open(int n_threads, struct prx_backend **out);
+PRX_MUST_USE int prx_backend_plan_open(int n_threads, struct prx_backend **out);
 
 /* The memory slots of backends that compute in host memory. */
 PRX_MUST_USE int prx_host_alloc(struct prx_backend *be, size_t n_bytes, void **out);

@@ -192,6 +192,15 @@ static const struct prx_conf_row rows[] = {
     {"sample.self_guidance", PRX_CONF_BOOL, AT(sample.self_guidance), "false",
      "lead away from what the network says over its route, which tread has, instead"
      " of without a prompt", NULL, 0, 0},
+    {"sample.every", PRX_CONF_INT, AT(sample.every), "0",
+     "steps between grids of pictures that a run draws of its prompts, and one at its"
+     " end; 0 draws none", NULL, 0, 1e12},
+    {"sample.prompts", PRX_CONF_STRINGS, AT(sample.prompts), "[]",
+     "what the pictures of a run's grids are to show", NULL, 0, 0},
+    {"sample.per_prompt", PRX_CONF_INT, AT(sample.per_prompt), "1",
+     "pictures of each prompt in a grid", NULL, 1, 64},
+    {"sample.seed", PRX_CONF_INT, AT(sample.seed), "0",
+     "seed of the grids' start noise, the same for each", NULL, 0, 9e18},
 };
 /* clang-format on */
 
@@ -286,6 +295,9 @@ int prx_recipe_resolve(struct prx_recipe *recipe)
     if (timestep->t_min >= timestep->t_max)
         return prx_err(PRX_EINVAL, "objective.t_min: %g is not below t_max, %g",
                        timestep->t_min, timestep->t_max);
+    if (recipe->sample.every > 0 && recipe->sample.prompts.n == 0)
+        return prx_err(PRX_EINVAL, "sample.every: %lld, but sample.prompts is empty",
+                       (long long)recipe->sample.every);
     recipe->optim.schedule.total_steps = recipe->train.steps;
     return 0;
 }

@@ -18,7 +18,7 @@
 /* What a run writes beside its checkpoints; the first ones do not make it begun. */
 static const char *const names[] = {".lock", "recipe.yaml", "spool",
                                     "log.jsonl", "tensorboard",
-                                    "loss.gnuplot", "loss.svg"};
+                                    "samples", "loss.gnuplot", "loss.svg"};
 #define N_NAMES        (sizeof(names) / sizeof(names[0]))
 #define N_NAMES_BEFORE 3
 

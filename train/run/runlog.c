@@ -91,6 +91,7 @@ void prx_runlog_scalars(const struct prx_runlog_line *line,
                         struct prx_scalar out[PRX_RUNLOG_N_SCALARS])
 {
     double step_s = line->step_s > 0 ? line->step_s : 1e-9;
+    double peak = line->peak_flop_per_s > 0 ? line->peak_flop_per_s : (double)NAN;
     const struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS] = {
         {"loss", line->report.loss},
         {"grad_norm", line->report.grad_norm},
@@ -98,11 +99,29 @@ void prx_runlog_scalars(const struct prx_runlog_line *line,
         {"samples_per_s", (double)line->n_samples / step_s},
         {"tokens_per_s", (double)line->n_tokens / step_s},
         {"gflop_per_s", line->flops / step_s / 1e9},
+        {"peak_share", line->flops / step_s / peak},
         {"step_s", line->step_s},
         {"data_wait_s", line->data_wait_s},
     };
 
     memcpy(out, scalars, sizeof(scalars));
+}
+
+void prx_runlog_format_note(const struct prx_runlog_line *line, char *out,
+                            size_t n_out_bytes)
+{
+    double step_s = line->step_s > 0 ? line->step_s : 1e-9;
+    double rate = line->flops / step_s;
+    char share[32] = "";
+
+    if (line->peak_flop_per_s > 0)
+        snprintf(share, sizeof(share), " (%.0f%% of peak)",
+                 100 * rate / line->peak_flop_per_s);
+    snprintf(out, n_out_bytes,
+             "loss %.4f  %.1f samples/s  %.0f tokens/s  %.0f GFLOP/s%s  wait %.0f%%",
+             line->report.loss, (double)line->n_samples / step_s,
+             (double)line->n_tokens / step_s, rate / 1e9, share,
+             100 * line->data_wait_s / step_s);
 }
 
 int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)

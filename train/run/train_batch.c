@@ -56,6 +56,8 @@ static int put_visible(struct prx_trainer *trainer,
 
     if (recipe->model.config.route.kind == PRX_ROUTE_NONE)
         return 0;
+    if (trainer->be->is_plan)
+        return put_tensor(trainer, PRX_I32, 2, dims, batch->mask, out); /* not read */
     PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
                            (size_t)(dims[0] * dims[1]) * sizeof(int32_t), &memory));
     int32_t *visible = memory;
@@ -69,25 +71,36 @@ static int put_visible(struct prx_trainer *trainer,
     return put_tensor(trainer, PRX_I32, 2, dims, visible, out);
 }
 
+/* Both draws of all samples, behind one another, in the step's host memory. */
+static int draw(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
+                size_t n, const float **noise, const float **t)
+{
+    uint64_t seed = (uint64_t)trainer->recipe->train.seed;
+    size_t n_batch = (size_t)batch->n_samples;
+    void *memory = NULL;
+
+    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
+                           (n + 1) * n_batch * sizeof(float), &memory));
+    float *values = memory;
+    draw_noise(seed, batch, n, values);
+    draw_timesteps(seed, &trainer->recipe->objective.timestep, batch,
+                   values + n * n_batch);
+    *noise = values;
+    *t = values + n * n_batch;
+    return 0;
+}
+
 int prx_batch_noise(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
                     struct prx_batch *out)
 {
-    const struct prx_recipe *recipe = trainer->recipe;
-    uint64_t seed = (uint64_t)recipe->train.seed;
     const int64_t latent_dims[] = {batch->n_samples, batch->channels, batch->height,
                                    batch->width};
     const int64_t text_dims[] = {batch->n_samples, batch->n_tokens, batch->text_width};
     size_t n = (size_t)(batch->channels * batch->height * batch->width);
-    size_t n_batch = (size_t)batch->n_samples;
-    void *memory = NULL;
+    const float *noise = batch->latent, *t = batch->latent; /* of a plan: not read */
 
-    /* Both draws of all samples, behind one another, in the step's host memory. */
-    PRX_TRY(prx_arena_host(prx_tape_arena(trainer->tape),
-                           (n + 1) * n_batch * sizeof(float), &memory));
-    float *noise = memory, *t = noise + n * n_batch;
-    draw_noise(seed, batch, n, noise);
-    draw_timesteps(seed, &recipe->objective.timestep, batch, t);
-
+    if (!trainer->be->is_plan)
+        PRX_TRY(draw(trainer, batch, n, &noise, &t));
     PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, batch->latent, &out->latent));
     PRX_TRY(put_tensor(trainer, PRX_F32, 4, latent_dims, noise, &out->noise));
     PRX_TRY(put_tensor(trainer, PRX_F32, 1, latent_dims, t, &out->t));
@@ -103,7 +116,8 @@ int prx_trainer_init(struct prx_trainer *trainer, const struct prx_recipe *recip
 
     *trainer = (struct prx_trainer){.recipe = recipe, .be = be};
     PRX_GO(prx_denoiser_new(be, &recipe->model.config, true, &trainer->denoiser));
-    PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
+    if (!be->is_plan)
+        PRX_GO(prx_denoiser_init(trainer->denoiser, (uint64_t)recipe->train.seed));
     struct prx_param_store *params = prx_denoiser_params(trainer->denoiser);
     PRX_GO(prx_param_store_cast(params, (enum prx_dtype)recipe->precision.params));
     PRX_GO(prx_optim_new(params, &recipe->optim.config, &trainer->optim));

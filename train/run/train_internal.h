@@ -3,6 +3,7 @@
 #ifndef PRX_TRAIN_INTERNAL_H
 #define PRX_TRAIN_INTERNAL_H
 
+#include "train/generate.h"
 #include "train/run.h"
 
 /* @batch on the device, in the tape's memory, with its noise and timesteps. */
@@ -27,5 +28,36 @@ PRX_MUST_USE int prx_train_data_init(struct prx_train_data *data,
 PRX_MUST_USE int prx_train_data_open(struct prx_train_data *data,
                                      const struct prx_run_opts *opts);
 void prx_train_data_release(struct prx_train_data *data);
+
+/* Pictures of sample.prompts by the network in training. */
+struct prx_train_grid {
+    bool is_open; /* pictures are wanted, and this build can make them */
+    const struct prx_run_opts *run;
+    struct prx_trainer *trainer;
+    struct prx_generator gen;
+    struct prx_generate_opts opts;
+};
+
+/*
+ * Everything is borrowed.  PRX_EINVAL for a size that cannot be; a VAE that cannot
+ * decode in this build is a warning.
+ */
+PRX_MUST_USE int prx_train_grid_init(struct prx_train_grid *grid,
+                                     const struct prx_run_opts *opts,
+                                     const struct prx_train_data *data,
+                                     struct prx_trainer *trainer,
+                                     const struct prx_model_info *info);
+/* Behind step @step: draw, if it is time, to RUN/samples and to @board. */
+PRX_MUST_USE int prx_train_grid_step(struct prx_train_grid *grid, int64_t step,
+                                     struct prx_tensorboard *board);
+/* Behind a run's last step @step, before it goes on: draw what a stop prevented. */
+PRX_MUST_USE int prx_train_grid_resume(struct prx_train_grid *grid, int64_t step,
+                                       struct prx_tensorboard *board);
+/*
+ * Pictures made at once: no more than a step runs at once, so that the sampler's
+ * memory, which is that of a forward pass, stays well below the step's.
+ */
+int64_t prx_train_grid_batch(const struct prx_recipe *recipe);
+void prx_train_grid_release(struct prx_train_grid *grid);
 
 #endif

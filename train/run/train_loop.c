@@ -17,6 +17,9 @@
 #include "train/route.h"
 #include "train/run/train_internal.h"
 
+/* How long the backend's peak is measured. */
+#define PEAK_TIME_S 0.1
+
 struct run {
     const struct prx_run_opts *opts;
     const struct prx_recipe *recipe;
@@ -25,7 +28,9 @@ struct run {
     struct prx_train_data data;
     struct prx_loader_summary summary;
     struct prx_backend *be;
+    double peak_flop_per_s;
     struct prx_trainer trainer;
+    struct prx_train_grid grid;
     struct prx_train_position position;
     int64_t saved_step; /* < 0: none yet */
     struct prx_runlog log;
@@ -169,15 +174,9 @@ static int64_t batch_tokens(const struct run *run, const struct prx_loader_batch
 
 static void show(struct run *run)
 {
-    const struct prx_runlog_line *line = &run->line;
-    double step_s = line->step_s > 0 ? line->step_s : 1e-9;
     char note[160];
 
-    snprintf(note, sizeof(note),
-             "loss %.4f  %.1f samples/s  %.0f tokens/s  %.0f GFLOP/s  wait %.0f%%",
-             run->result->loss, (double)line->n_samples / step_s,
-             (double)line->n_tokens / step_s, line->flops / step_s / 1e9,
-             100 * line->data_wait_s / step_s);
+    prx_runlog_format_note(&run->line, note, sizeof(note));
     prx_meter_tick(&run->meter, (uint64_t)run->position.step, 0, note);
 }
 
@@ -205,6 +204,7 @@ static int log_step(struct run *run, const struct prx_loader_batch *batch,
     double share = 1 / (double)++run->n_line_steps;
 
     line->step = run->position.step;
+    line->peak_flop_per_s = run->peak_flop_per_s;
     line->epoch = batch->draws[0].epoch;
     line->report.loss += (report->loss - line->report.loss) * share;
     line->report.grad_norm += (report->grad_norm - line->report.grad_norm) * share;
@@ -272,8 +272,10 @@ static int step(struct run *run)
 
 static int train(struct run *run)
 {
+    PRX_TRY(prx_train_grid_resume(&run->grid, run->position.step, &run->board));
     while (run->position.step < run->recipe->train.steps && !is_stopped(run)) {
         PRX_TRY(step(run));
+        PRX_TRY(prx_train_grid_step(&run->grid, run->position.step, &run->board));
         if (is_save_due(run))
             PRX_TRY(save(run));
     }
@@ -348,6 +350,10 @@ static int open_all(struct run *run)
     PRX_TRY(prx_trainer_init(&run->trainer, recipe, run->be));
     if (opts->resume)
         PRX_TRY(resume(run));
+    /* Not earlier: tools that send a stream are done only when all is listed. */
+    PRX_TRY(prx_backend_peak(run->be, PEAK_TIME_S, &run->peak_flop_per_s));
+    const struct prx_model_info info = model_info(run);
+    PRX_TRY(prx_train_grid_init(&run->grid, opts, &run->data, &run->trainer, &info));
     PRX_TRY(prx_runlog_open(&run->log, opts->run_dir, run->position.step));
     if (!recipe->train.tensorboard)
         return 0;
@@ -368,6 +374,7 @@ static void close_all(struct run *run)
 {
     prx_tensorboard_close(&run->board);
     prx_runlog_close(&run->log);
+    prx_train_grid_release(&run->grid);
     prx_trainer_release(&run->trainer);
     prx_train_data_release(&run->data);
     prx_backend_close(run->be);

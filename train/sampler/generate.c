@@ -19,10 +19,21 @@ static int check_fingerprint(const char *path, const char *kind, const char *nam
                    path, kind, name, wanted, got);
 }
 
+/* Whether all that @gen names goes together; @path is for the message. */
+static int join_encoders(struct prx_generator *gen, const char *path)
+{
+    const struct prx_denoiser_config *config = prx_denoiser_config(gen->denoiser);
+
+    if (gen->vae->channels != config->in_channels ||
+        gen->tower->width != config->context_in_dim)
+        return prx_err(PRX_EINVAL, "%s: its encoders do not fit its network", path);
+    gen->step_px = gen->vae->downsample * config->patch_size;
+    return 0;
+}
+
 static int open_encoders(struct prx_generator *gen, const char *path)
 {
     const struct prx_model_info *info = &gen->info;
-    const struct prx_denoiser_config *config = prx_denoiser_config(gen->denoiser);
     const struct prx_text_opts text_opts = {info->text_width, info->text_tokens_max};
 
     if (!*info->vae || !*info->text)
@@ -34,11 +45,7 @@ static int open_encoders(struct prx_generator *gen, const char *path)
     PRX_TRY(prx_text_tower_open(info->text, &text_opts, &gen->tower));
     PRX_TRY(check_fingerprint(path, "text tower", info->text, info->text_fingerprint,
                               gen->tower->fingerprint));
-    if (gen->vae->channels != config->in_channels ||
-        gen->tower->width != config->context_in_dim)
-        return prx_err(PRX_EINVAL, "%s: its encoders do not fit its network", path);
-    gen->step_px = gen->vae->downsample * config->patch_size;
-    return 0;
+    return join_encoders(gen, path);
 }
 
 static size_t count_states(const struct prx_generator *gen)
@@ -72,11 +79,36 @@ out:
     return rc;
 }
 
+int prx_generator_borrow(struct prx_generator *gen, struct prx_denoiser *denoiser,
+                         const struct prx_model_info *info, struct prx_vae *vae,
+                         struct prx_text_tower *tower)
+{
+    int rc = 0;
+
+    *gen = (struct prx_generator){
+        .be = prx_denoiser_params(denoiser)->be,
+        .denoiser = denoiser,
+        .is_borrowed = true,
+        .info = *info,
+        .vae = vae,
+        .tower = tower,
+    };
+    PRX_GO(prx_prediction_find(gen->info.prediction, &gen->prediction));
+    PRX_GO(join_encoders(gen, "the network in training"));
+    PRX_GO(encode_null(gen));
+    return 0;
+out:
+    prx_generator_release(gen);
+    return rc;
+}
+
 void prx_generator_release(struct prx_generator *gen)
 {
-    prx_denoiser_free(gen->denoiser);
-    prx_vae_close(gen->vae);
-    prx_text_tower_close(gen->tower);
+    if (!gen->is_borrowed) {
+        prx_denoiser_free(gen->denoiser);
+        prx_vae_close(gen->vae);
+        prx_text_tower_close(gen->tower);
+    }
     free(gen->null_states);
     *gen = (struct prx_generator){0};
 }
@@ -263,6 +295,9 @@ int prx_generate_check(const struct prx_generator *gen,
                        "%lld x %lld pixels, sides that %lld does not divide",
                        (long long)opts->width_px, (long long)opts->height_px,
                        (long long)gen->step_px);
+    if (!gen->vae->decode)
+        return prx_err(PRX_EINVAL, "VAE %s: this build cannot decode its latents",
+                       gen->vae->name);
     return 0;
 }
 
