@@ -77,17 +77,40 @@ PRX_MUST_USE int prx_checkpoint_write(const char *path, struct prx_denoiser *den
                                       const struct prx_model_info *info,
                                       const struct prx_train_state *state);
 
+/* How weights are given away. */
+enum prx_weight_type {
+    PRX_WEIGHT_AS_KEPT,
+    PRX_WEIGHT_F32,
+    PRX_WEIGHT_BF16,
+    PRX_WEIGHT_F16,
+};
+struct prx_weight_format {
+    enum prx_weight_type type;
+    bool prx_names; /* the reference's own names, prx_param_name_to_prx() */
+};
+
+/**
+ * prx_checkpoint_export - as prx_checkpoint_write(), of weights that are to be given
+ *                         away, without what training needs.
+ *
+ * prx.json is left out where @info names no encoders.
+ * Errors: PRX_EINVAL (the reference's names, which diffusers does not know),
+ *         PRX_ENONFINITE (a weight that float16 cannot hold; the message names it).
+ */
+PRX_MUST_USE int prx_checkpoint_export(const char *path, struct prx_denoiser *denoiser,
+                                       const struct prx_model_info *info,
+                                       const struct prx_weight_format *format);
+
 /**
  * prx_checkpoint_open - a denoiser from a checkpoint folder.
  *
  * @path: the folder, a run's folder (its newest whole checkpoint is taken), or a
  *        diffusers folder without prx.json (@info then has diffusers' defaults).
- * @train: with gradients, and the trained weights; else the averaged ones where
- *         there are such.
+ * @averaged: take the averaged weights where there are such.
  * Errors: PRX_ENOENT, PRX_ECORRUPT, PRX_ESHAPE, naming file and tensor.
  */
 PRX_MUST_USE int prx_checkpoint_open(const char *path, struct prx_backend *be,
-                                     bool train, struct prx_denoiser **denoiser,
+                                     bool averaged, struct prx_denoiser **denoiser,
                                      struct prx_model_info *info);
 
 /**
@@ -154,6 +177,11 @@ PRX_MUST_USE int prx_params_load(struct prx_param_store *store,
                                  struct prx_tensor *tensors, const char *path);
 PRX_MUST_USE int prx_params_save(struct prx_param_store *store,
                                  const struct prx_tensor *tensors, const char *path);
+
+/** prx_params_export - the parameters' values alone, as @format says, to @path. */
+PRX_MUST_USE int prx_params_export(struct prx_param_store *store,
+                                   const struct prx_weight_format *format,
+                                   const char *path);
 
 #ifdef __cplusplus
 }

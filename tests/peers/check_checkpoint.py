@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy
+import safetensors.torch
 import torch
 from diffusers import PRXTransformer2DModel
 from diffusers.utils import logging
@@ -38,6 +39,18 @@ def moments():
     for moment in ("moment1", "moment2"):
         tensors = load_file(CHECKPOINT / "trainer" / f"{moment}.safetensors")
         assert set(tensors) == names, moment
+
+
+@check
+def exported():
+    """safetensors and torch read an exported model: bfloat16, rounded to the nearest"""
+    subprocess.run(["prx-export", "-q", "trained", "-o", "exported", "--dtype", "bf16",
+                    "--overwrite"], check=True)
+    kept = safetensors.torch.load_file(WEIGHTS)
+    given = safetensors.torch.load_file(Path("exported/transformer") / WEIGHTS.name)
+    assert set(kept) == set(given)
+    for name, tensor in kept.items():
+        assert torch.equal(tensor.to(torch.bfloat16), given[name]), name
 
 
 def model():

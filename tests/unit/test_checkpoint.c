@@ -195,19 +195,18 @@ static void test_open(void **state)
     struct prx_denoiser *denoiser = NULL;
     struct prx_model_info info;
 
-    /* To train on: the weights.  To sample from: the averages.  By the run: either. */
-    for (int train = 0; train < 2; train++) {
-        assert_int_equal(
-            prx_checkpoint_open(train ? fixture->path : fixture->scratch.root, net->be,
-                                train, &denoiser, &info),
-            0);
+    /* The weights or their averages; by the checkpoint, or by the run. */
+    for (int averaged = 0; averaged < 2; averaged++) {
+        const char *path = averaged ? fixture->scratch.root : fixture->path;
+        assert_int_equal(prx_checkpoint_open(path, net->be, averaged, &denoiser, &info),
+                         0);
         assert_memory_equal(&info, &tiny_info, sizeof(info));
         assert_memory_equal(prx_denoiser_config(denoiser), &tiny, CONFIG_BYTES);
         const struct prx_param_store *store = prx_denoiser_params(denoiser);
         for (size_t i = 0; i < store->n_params; i++)
             assert_same_tensor(net->be, &store->params[i]->value,
-                               train ? &net->store->params[i]->value
-                                     : &net->state.ema->averages[i]);
+                               averaged ? &net->state.ema->averages[i]
+                                        : &net->store->params[i]->value);
         prx_denoiser_free(denoiser);
     }
     assert_int_equal(prx_checkpoint_open(prx_scratch_path(&fixture->scratch, "gone"),

@@ -56,10 +56,15 @@ out:
     return rc;
 }
 
-/* A network's folder: its config and weights (@tensors, or NULL for its own). */
+/*
+ * A network's folder: its config and weights (@tensors, or NULL for its own; as
+ * @format says, or NULL for as they are kept).
+ */
 static int put_network(const char *dir, const char *name, struct prx_denoiser *denoiser,
-                       const struct prx_tensor *tensors)
+                       const struct prx_tensor *tensors,
+                       const struct prx_weight_format *format)
 {
+    struct prx_param_store *store = prx_denoiser_params(denoiser);
     struct prx_str path = {0};
     int rc = 0;
 
@@ -67,7 +72,8 @@ static int put_network(const char *dir, const char *name, struct prx_denoiser *d
     PRX_GO(prx_denoiser_config_to_json(prx_denoiser_config(denoiser), path.bytes));
     prx_str_reset(&path);
     PRX_GO(prx_str_printf(&path, "%s/%s/" WEIGHTS_NAME, dir, name));
-    rc = prx_params_save(prx_denoiser_params(denoiser), tensors, path.bytes);
+    rc = format ? prx_params_export(store, format, path.bytes)
+                : prx_params_save(store, tensors, path.bytes);
 out:
     prx_str_release(&path);
     return rc;
@@ -103,7 +109,7 @@ static int put_state(const char *dir, struct prx_denoiser *denoiser,
     PRX_GO(prx_str_printf(&path, "%s/trainer/moment2.safetensors", dir));
     PRX_GO(prx_params_save(store, state->optim->v, path.bytes));
     if (state->ema)
-        rc = put_network(dir, "ema", denoiser, state->ema->averages);
+        rc = put_network(dir, "ema", denoiser, state->ema->averages, NULL);
 out:
     prx_str_release(&path);
     return rc;
@@ -111,17 +117,20 @@ out:
 
 static int put_files(const char *dir, struct prx_denoiser *denoiser,
                      const struct prx_model_info *info,
-                     const struct prx_train_state *state)
+                     const struct prx_train_state *state,
+                     const struct prx_weight_format *format)
 {
     struct prx_str path = {0};
     int rc = 0;
 
-    PRX_GO(put_network(dir, "transformer", denoiser, NULL));
+    PRX_GO(put_network(dir, "transformer", denoiser, NULL, format));
     PRX_GO(put_scheduler(dir, info->shift));
     if (state)
         PRX_GO(put_state(dir, denoiser, state));
-    PRX_GO(prx_str_printf(&path, "%s/prx.json", dir));
-    PRX_GO(prx_model_info_write(info, path.bytes));
+    if (*info->vae && *info->text) {
+        PRX_GO(prx_str_printf(&path, "%s/prx.json", dir));
+        PRX_GO(prx_model_info_write(info, path.bytes));
+    }
     prx_str_reset(&path);
     PRX_GO(prx_str_printf(&path, "%s/model_index.json", dir));
     PRX_GO(prx_file_put(path.bytes, model_index_json, strlen(model_index_json)));
@@ -159,16 +168,17 @@ out:
     return rc;
 }
 
-int prx_checkpoint_write(const char *path, struct prx_denoiser *denoiser,
-                         const struct prx_model_info *info,
-                         const struct prx_train_state *state)
+static int write_folder(const char *path, struct prx_denoiser *denoiser,
+                        const struct prx_model_info *info,
+                        const struct prx_train_state *state,
+                        const struct prx_weight_format *format)
 {
     struct prx_str temp = {0};
     int rc = 0;
 
     PRX_GO(beside(path, "tmp", &temp));
     PRX_GO(prx_remove_tree(temp.bytes));
-    PRX_GO(put_files(temp.bytes, denoiser, info, state));
+    PRX_GO(put_files(temp.bytes, denoiser, info, state, format));
     if (access(path, F_OK) == 0)
         PRX_GO(prx_checkpoint_remove(path));
     if (rename(temp.bytes, path) != 0) {
@@ -186,6 +196,22 @@ out:
     }
     prx_str_release(&temp);
     return rc;
+}
+
+int prx_checkpoint_write(const char *path, struct prx_denoiser *denoiser,
+                         const struct prx_model_info *info,
+                         const struct prx_train_state *state)
+{
+    return write_folder(path, denoiser, info, state, NULL);
+}
+
+int prx_checkpoint_export(const char *path, struct prx_denoiser *denoiser,
+                          const struct prx_model_info *info,
+                          const struct prx_weight_format *format)
+{
+    if (format->prx_names)
+        return prx_err(PRX_EINVAL, "%s: diffusers' layout has diffusers' names", path);
+    return write_folder(path, denoiser, info, NULL, format);
 }
 
 /* --- reading ---------------------------------------------------------------------- */
@@ -244,11 +270,11 @@ out:
     return rc;
 }
 
-static int open_folder(const char *dir, struct prx_backend *be, bool train,
+static int open_folder(const char *dir, struct prx_backend *be, bool averaged,
                        struct prx_denoiser **out, struct prx_model_info *info)
 {
     const char *network =
-        !train && has_file(dir, "ema/" WEIGHTS_NAME) ? "ema" : "transformer";
+        averaged && has_file(dir, "ema/" WEIGHTS_NAME) ? "ema" : "transformer";
     struct prx_denoiser_config config;
     struct prx_denoiser *denoiser = NULL;
     struct prx_str path = {0};
@@ -257,7 +283,7 @@ static int open_folder(const char *dir, struct prx_backend *be, bool train,
     PRX_GO(prx_str_printf(&path, "%s/%s/config.json", dir, network));
     PRX_GO(prx_denoiser_config_from_json(path.bytes, &config));
     PRX_GO(read_info(dir, &config, info));
-    PRX_GO(prx_denoiser_new(be, &config, train, &denoiser));
+    PRX_GO(prx_denoiser_new(be, &config, false, &denoiser));
     PRX_GO(load_weights(dir, network, denoiser, NULL));
     *out = denoiser;
     denoiser = NULL;
@@ -267,18 +293,18 @@ out:
     return rc;
 }
 
-int prx_checkpoint_open(const char *path, struct prx_backend *be, bool train,
+int prx_checkpoint_open(const char *path, struct prx_backend *be, bool averaged,
                         struct prx_denoiser **denoiser, struct prx_model_info *info)
 {
     char *newest = NULL;
 
     *denoiser = NULL;
     if (has_file(path, "transformer/config.json"))
-        return open_folder(path, be, train, denoiser, info);
+        return open_folder(path, be, averaged, denoiser, info);
     if (access(path, F_OK) != 0)
         return prx_err_sys("%s", path);
     PRX_TRY(prx_checkpoint_newest(path, &newest));
-    int rc = open_folder(newest, be, train, denoiser, info);
+    int rc = open_folder(newest, be, averaged, denoiser, info);
     free(newest);
     return rc;
 }

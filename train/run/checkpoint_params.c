@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors of a parameter store to a safetensors file and back. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "libdata/npy.h"
 #include "libdata/safetensors.h"
+#include "train/bf16.h"
 #include "train/checkpoint.h"
 
 #define NAME_BYTES 256
@@ -20,49 +23,132 @@ static struct prx_tensor *tensor_of(struct prx_param_store *store,
 struct save {
     struct prx_backend *be;
     const struct prx_tensor **tensors; /* in the file's order */
+    struct prx_st_tensor *list;        /* the file's */
+    char (*names)[NAME_BYTES];
+    size_t n;
 };
+
+static enum prx_st_type stored_type(const struct prx_tensor *tensor,
+                                    const struct prx_weight_format *format)
+{
+    switch (format->type) {
+    case PRX_WEIGHT_F32:
+        return PRX_ST_F32;
+    case PRX_WEIGHT_BF16:
+        return PRX_ST_BF16;
+    case PRX_WEIGHT_F16:
+        return PRX_ST_F16;
+    default:
+        return tensor->dtype == PRX_BF16 ? PRX_ST_BF16 : PRX_ST_F32;
+    }
+}
+
+/* @n elements of @tensor, on the host, as float32. */
+static int get_f32(struct prx_backend *be, const struct prx_tensor *tensor, size_t n,
+                   float *out)
+{
+    if (tensor->dtype != PRX_BF16)
+        return prx_tensor_get(be, tensor, out);
+    /* In the upper half of the memory, and widened from the front. */
+    prx_bf16 *halves = (prx_bf16 *)(void *)out + n;
+    PRX_TRY(prx_tensor_get(be, tensor, halves));
+    for (size_t i = 0; i < n; i++)
+        out[i] = prx_bf16_to_f32(halves[i]);
+    return 0;
+}
+
+static int put_halves(const struct prx_st_tensor *stored, const float *values, size_t n,
+                      uint16_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = stored->type == PRX_ST_BF16 ? prx_bf16_from_f32(values[i]).bits
+                                             : prx_f16_from_f32(values[i]);
+        if (stored->type == PRX_ST_F16 && !isfinite(prx_f32_from_f16(out[i])))
+            return prx_err(PRX_ENONFINITE, "%s: %g is no float16", stored->name,
+                           (double)values[i]);
+    }
+    return 0;
+}
 
 static int read_out(void *ctx, size_t i, void *out)
 {
     const struct save *save = ctx;
+    const struct prx_tensor *tensor = save->tensors[i];
+    const struct prx_st_tensor *stored = &save->list[i];
+    size_t n = (size_t)prx_tensor_count(tensor);
 
-    return prx_tensor_get(save->be, save->tensors[i], out);
+    if (stored->n_bytes == prx_tensor_bytes(tensor) && stored->type != PRX_ST_F16)
+        return prx_tensor_get(save->be, tensor, out);
+    if (stored->type == PRX_ST_F32)
+        return get_f32(save->be, tensor, n, out);
+    float *values = malloc(n * sizeof(*values));
+    if (!values)
+        return prx_err_nomem(stored->name);
+    int rc = get_f32(save->be, tensor, n, values);
+    if (rc == 0)
+        rc = put_halves(stored, values, n, out);
+    free(values);
+    return rc;
+}
+
+/* One tensor more for the file. */
+static int add_tensor(struct save *save, const struct prx_tensor *tensor,
+                      const char *name, const struct prx_weight_format *format)
+{
+    struct prx_st_tensor *stored = &save->list[save->n];
+    enum prx_st_type type = stored_type(tensor, format);
+    char *own_name = save->names[save->n];
+
+    if (format->prx_names)
+        PRX_TRY(prx_param_name_to_prx(name, own_name, NAME_BYTES));
+    *stored = (struct prx_st_tensor){
+        .name = format->prx_names ? own_name : name,
+        .type = type,
+        .n_dims = tensor->n_dims,
+        .n_bytes = (size_t)prx_tensor_count(tensor) * prx_st_type_bytes(type),
+    };
+    memcpy(stored->dims, tensor->dims, (size_t)tensor->n_dims * sizeof(int64_t));
+    save->tensors[save->n++] = tensor;
+    return 0;
+}
+
+static int save_as(struct prx_param_store *store, const struct prx_tensor *tensors,
+                   const struct prx_weight_format *format, const char *path)
+{
+    struct save save = {.be = store->be};
+    json_t *metadata = json_pack("{s:s}", "format", "pt");
+    int rc = 0;
+
+    save.list = calloc(store->n_params + 1, sizeof(*save.list));
+    save.names = calloc(store->n_params + 1, sizeof(*save.names));
+    save.tensors = calloc(store->n_params + 1, sizeof(*save.tensors));
+    if (!save.list || !metadata || !save.names || !save.tensors)
+        PRX_GO(prx_err_nomem(path));
+    for (size_t i = 0; i < store->n_params; i++) {
+        const struct prx_tensor *tensor =
+            tensors ? &tensors[i] : &store->params[i]->value;
+        if (tensor->n_dims > 0)
+            PRX_GO(add_tensor(&save, tensor, store->params[i]->name, format));
+    }
+    rc = prx_st_write_from(path, save.list, save.n, metadata, read_out, &save);
+out:
+    json_decref(metadata);
+    free(save.tensors);
+    free(save.names);
+    free(save.list);
+    return rc;
 }
 
 int prx_params_save(struct prx_param_store *store, const struct prx_tensor *tensors,
                     const char *path)
 {
-    struct save save = {.be = store->be};
-    size_t n = 0;
-    struct prx_st_tensor *list = calloc(store->n_params + 1, sizeof(*list));
-    json_t *metadata = json_pack("{s:s}", "format", "pt");
-    int rc = 0;
+    return save_as(store, tensors, &(struct prx_weight_format){0}, path);
+}
 
-    save.tensors = calloc(store->n_params + 1, sizeof(*save.tensors));
-    if (!list || !metadata || !save.tensors) {
-        rc = prx_err_nomem(path);
-        goto out;
-    }
-    for (size_t i = 0; i < store->n_params; i++) {
-        const struct prx_tensor *tensor =
-            tensors ? &tensors[i] : &store->params[i]->value;
-        if (tensor->n_dims == 0)
-            continue;
-        list[n] = (struct prx_st_tensor){
-            .name = store->params[i]->name,
-            .type = tensor->dtype == PRX_BF16 ? PRX_ST_BF16 : PRX_ST_F32,
-            .n_dims = tensor->n_dims,
-            .n_bytes = prx_tensor_bytes(tensor),
-        };
-        memcpy(list[n].dims, tensor->dims, (size_t)tensor->n_dims * sizeof(int64_t));
-        save.tensors[n++] = tensor;
-    }
-    rc = prx_st_write_from(path, list, n, metadata, read_out, &save);
-out:
-    json_decref(metadata);
-    free(save.tensors);
-    free(list);
-    return rc;
+int prx_params_export(struct prx_param_store *store,
+                      const struct prx_weight_format *format, const char *path)
+{
+    return save_as(store, NULL, format, path);
 }
 
 /* --- loading ---------------------------------------------------------------------- */

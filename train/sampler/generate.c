@@ -69,7 +69,7 @@ int prx_generator_open(struct prx_generator *gen, const char *path,
     int rc = 0;
 
     *gen = (struct prx_generator){.be = be};
-    PRX_GO(prx_checkpoint_open(path, be, false, &gen->denoiser, &gen->info));
+    PRX_GO(prx_checkpoint_open(path, be, true, &gen->denoiser, &gen->info));
     PRX_GO(prx_prediction_find(gen->info.prediction, &gen->prediction));
     PRX_GO(open_encoders(gen, path));
     PRX_GO(encode_null(gen));
