@@ -92,7 +92,7 @@ PRX_MUST_USE int prx_dist_sum_grads(struct prx_dist *dist,
 /**
  * prx_dist_check_values - have all the same parameters in @store, to the last bit?
  *
- * Compares digests.  Errors, agreed: PRX_ECORRUPT, naming a rank that differs.
+ * Compares digests.  Errors, agreed: PRX_ECORRUPT, told by a rank that differs.
  */
 PRX_MUST_USE int prx_dist_check_values(struct prx_dist *dist,
                                        struct prx_param_store *store);

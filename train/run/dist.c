@@ -224,7 +224,6 @@ int prx_dist_check_values(struct prx_dist *dist, struct prx_param_store *store)
     int rc = 0;
     if (strcmp(own, first) != 0)
         rc = prx_err(PRX_ECORRUPT,
-                     "ranks have diverged: rank %d has other weights than rank 0",
-                     dist->rank);
+                     "ranks have diverged: these are other weights than rank 0's");
     return prx_dist_agree(dist, rc);
 }

@@ -41,8 +41,7 @@ int prx_train_data_open_all(struct prx_train_data *data,
         data->is_spooled = first.is_spooled;
         rc = list(data, opts, &own);
         if (rc == 0 && strcmp(own.fingerprint, first.fingerprint) != 0)
-            rc = prx_err(PRX_EINVAL, "rank %d finds other samples than rank 0",
-                         dist->rank);
+            rc = prx_err(PRX_EINVAL, "these are other samples than rank 0 has found");
     }
     return prx_dist_agree(dist, rc);
 }
