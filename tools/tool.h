@@ -56,7 +56,7 @@ struct tool_common {
     bool sync;
     bool quiet;
     int64_t verbosity;
-    bool is_silent; /* how the work ended has been told already, or by another process */
+    bool is_silent; /* how the work ended is told already, or by another process */
 };
 extern struct tool_common tool_common;
 
