@@ -94,7 +94,7 @@ out:
     return rc;
 }
 
-/* --- dry run ------------------------------------------------------------------ */
+/* --- dry run ---------------------------------------------------------------------- */
 
 /* Sizes that the encoders know; the study's where this build lacks them. */
 static void ask_encoders(const struct prx_recipe *recipe, int64_t *pixels_per_cell,
@@ -149,7 +149,7 @@ static int print_plan(const struct prx_recipe *recipe)
     return rc;
 }
 
-/* --- the run ------------------------------------------------------------------ */
+/* --- the run ---------------------------------------------------------------------- */
 
 static int check_words(const char **operands, size_t n_operands)
 {
@@ -256,7 +256,7 @@ out:
     return rc;
 }
 
-/* --- of several processes ----------------------------------------------------- */
+/* --- of several processes ------------------------------------------------------- */
 
 /* Only the first one reports; another speaks when it alone has failed. */
 static int meet(struct prx_dist *dist)

@@ -17,7 +17,7 @@
 
 #define BUCKET_ELEMENTS ((size_t)1 << 20)
 
-/* --- who is there ------------------------------------------------------------- */
+/* --- who is there --------------------------------------------------------------- */
 
 /* A number of the environment; 0 where there is none. */
 static long read_number(const char *name)
@@ -99,7 +99,7 @@ bool prx_dist_is_first(const struct prx_dist *dist)
     return !dist || dist->rank == 0;
 }
 
-/* --- numbers ------------------------------------------------------------------ */
+/* --- numbers -------------------------------------------------------------------- */
 
 /* A failure in the high half is its rank, so that the least is the lowest rank's. */
 int prx_dist_agree(struct prx_dist *dist, int rc)
@@ -134,7 +134,7 @@ int prx_dist_share(struct prx_dist *dist, void *bytes, size_t n_bytes)
     return prx_dist_is_alone(dist) ? 0 : dist->ops->share(bytes, n_bytes);
 }
 
-/* --- tensors ------------------------------------------------------------------ */
+/* --- tensors -------------------------------------------------------------------- */
 
 enum part { VALUES,
             GRADS };
