@@ -126,6 +126,10 @@ is "with the losses of one" "$(sed 25d other/log.jsonl > other/kept &&
 (sleep 1 && cat set.tar) | mpi 3 -q tiny.yaml - -o piped
 is "a stream is read by one for all" \
     "$(digest piped/ckpt-0000024)" "$(digest by3/ckpt-0000024)"
+mkfifo pipe
+cat set.tar > pipe &
+run mpi 2 -q tiny.yaml pipe -o named
+is "and so is a pipe with a name" "$(digest named/ckpt-0000024)" "$(digest by2/ckpt-0000024)"
 gzip -k set.tar
 run mpi 3 -q tiny.yaml set.tar.gz -o gz
 is "a compressed shard, too" "$(digest gz/ckpt-0000024)" "$(digest by3/ckpt-0000024)"

@@ -91,7 +91,8 @@ static int choose_words(const struct prx_run_opts *opts, struct prx_train_data *
         if (opts->resume && is_whole && is_stream(word))
             data->is_spooled = true;
         if (data->is_spooled && is_stream(word))
-            prx_log_info("reading %s, not %s", index.bytes, word);
+            prx_log_info("reading %s, not %s", index.bytes,
+                         strcmp(word, "-") == 0 ? "standard input" : word);
         else
             words[(*n_words)++] = word;
     }
