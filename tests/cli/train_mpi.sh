@@ -227,11 +227,14 @@ finish_within 20
 is "SIGTERM to one of them stops all" "$status" 143
 is "which is told once" "$(grep -c '^prx-train: error: stopped by SIGTERM' err)" 1
 ok "and the last step is saved" saved
+# A second, which the launcher gives by default, is little for a busy machine.
+export OMPI_MCA_odls_base_sigkill_timeout=4
 begin 2 -q tiny.yaml set.tar
 kill -TERM $mpirun
 finish_within 30
 ok "SIGTERM to the launcher stops all" test "$status" -ne 99 -a "$status" -ne 0
 ok "and saves" saved
+unset OMPI_MCA_odls_base_sigkill_timeout
 begin 2 -q tiny.yaml set.tar
 kill -USR1 "$(cat pid.1)"
 for _ in $(seq 100); do
@@ -247,6 +250,6 @@ begin 2 -q tiny.yaml files --set data.cache_bytes=0
 rm -r files
 finish_within 20
 is "samples that go away: the failure of one ends all" "$status" 1
-says "and is told" err '^prx-train: error: (rank 1: )?.*latent.npy: No such file'
+says "and is told" err '^prx-train: error: (rank 1: )?.*npy: No such file'
 
 all_passed
