@@ -82,6 +82,7 @@ TRAIN_OBJ := $(call objs,$(TRAIN_SRC))
 TOOL_OBJ  := $(call objs,$(TOOL_SRC))
 TLIB_OBJ  := $(call objs,$(TLIB_SRC))
 LIBS_A    := $(B)/libprxtrain.a $(B)/libprxdata.a
+TOOL_A    := $(B)/libprxtools.a
 TEST_A    := $(B)/libprxtest.a
 PROGS     := $(patsubst tools/%.c,$(BIN)/%,$(PROG_SRC))
 TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
@@ -124,11 +125,12 @@ $(B)/%.o: %.c $(B)/flags
 
 $(B)/libprxdata.a: $(DATA_OBJ)
 $(B)/libprxtrain.a: $(TRAIN_OBJ)
+$(TOOL_A): $(TOOL_OBJ)
 $(TEST_A): $(TLIB_OBJ)
 $(B)/%.a:
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
-$(BIN)/prx-%: $(B)/tools/prx-%.o $(TOOL_OBJ) $(LIBS_A)
+$(BIN)/prx-%: $(B)/tools/prx-%.o $(TOOL_A) $(LIBS_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(PRX_LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -21,6 +21,11 @@
  * of its shape, and counted; the same damage gives the same replacement.  Values
  * that are not finite are damage.  A failing disk is an error.
  *
+ * Slices.  Of W processes with the same samples, each may take its slice of every
+ * batch: as even as can be, in the batch's order, the first ones a sample larger.
+ * The samples of other slices are not read; the slices of batch k, one after
+ * another, are batch k.
+ *
  * Threads read ahead; the loader itself is one thread's at a time.
  */
 #ifndef PRX_LIBDATA_LOADER_H
@@ -49,6 +54,10 @@ struct prx_loader_opts {
     uint64_t n_cache_bytes; /* keep all parts in memory if they fit; 0 = never */
     const char *spool_dir;  /* where to spool, made when needed */
     bool spool_overwrite;   /* replace what is in it */
+    /* spool_dir holds, whole, what an opening of the same sources has spooled: it is
+     * read instead.  Streams may be left out of the source then. */
+    bool is_spooled;
+    size_t rank, world; /* which slice of the batches; world 0 = 1 */
 
     /* Captions by name, "long" for part long.text.npy.  One is chosen by weight
      * among those a sample has; weight 0: the first that is there, where none
@@ -82,7 +91,7 @@ struct prx_loader_draw {
 
 /* Borrowed from the loader, until its next call. */
 struct prx_loader_batch {
-    int64_t n_samples;                   /* B */
+    int64_t n_samples;                   /* B, of the slice */
     int64_t channels, height, width;     /* of the latents */
     int64_t n_tokens;                    /* L: the longest's, up to a multiple of 16 */
     int64_t text_width;                  /* X */
@@ -113,8 +122,8 @@ struct prx_loader;
 /**
  * prx_loader_open - index all of @source, spooling what must be.
  *
- * @source: read to its end, closed by the caller.  @opts: copied; strings and
- *          null_states must outlive the loader.
+ * @source: read to its end, closed by the caller; NULL where all is in the spool.
+ * @opts: copied; strings and null_states must outlive the loader.
  * Errors: PRX_ENOENT (no samples at all), PRX_EINVAL (a sample lacks a part, was
  *         encoded by something else, or has other channels; the message names
  *         it), PRX_ECORRUPT (standard input is damaged: what feeds it has
@@ -123,6 +132,13 @@ struct prx_loader;
 PRX_MUST_USE int prx_loader_open(struct prx_source *source,
                                  const struct prx_loader_opts *opts,
                                  struct prx_loader **out);
+
+/**
+ * prx_loader_slice - how many samples of a batch of @n_batch are slice @rank of @world.
+ *
+ * @i_first: the first of them, from 0; may be NULL.
+ */
+size_t prx_loader_slice(size_t n_batch, size_t rank, size_t world, size_t *i_first);
 
 void prx_loader_summary(const struct prx_loader *loader,
                         struct prx_loader_summary *out);

@@ -3,7 +3,7 @@
 # Install what is missing of what the build and the tests need.
 #
 #   sh mk/deps.sh          through apt-get (Debian, Ubuntu), or say what to install
-#   sh mk/deps.sh --dev    with what `make lint` uses
+#   sh mk/deps.sh --dev    with what `make lint` uses, and what is optional in the build
 #   sh mk/deps.sh --list   only print the packages' names
 #
 # Asks no server and changes nothing where everything is there.
@@ -28,7 +28,9 @@ gnuplot-nox cmd:gnuplot
 mandoc cmd:mandoc'
 dev='g++ cmd:g++
 clang-format cmd:clang-format
-shellcheck cmd:shellcheck'
+shellcheck cmd:shellcheck
+openmpi-bin cmd:mpirun
+libopenmpi-dev pc:ompi-c'
 # One matrix library is enough: the first that this architecture's archive has.
 matrix='libdnnl-dev hdr:dnnl.h
 libopenblas-dev pc:openblas'

@@ -61,12 +61,25 @@ else
     nvcc=0
 fi
 lack="$lack cuda"
-if [ "${MPI:-1}" = 1 ] && command -v mpicc > /dev/null 2>&1; then
-    mpi=1
-else
-    mpi=0
+# Open MPI tells its flags by pkg-config or by its compiler's wrapper.
+mpi_cppflags='' mpi_libs='' mpi_version=''
+if [ "${MPI:-1}" = 1 ] && "$PKG_CONFIG" --exists ompi-c 2>/dev/null; then
+    mpi_cppflags=$("$PKG_CONFIG" --cflags ompi-c)
+    mpi_libs=$("$PKG_CONFIG" --libs ompi-c)
+    mpi_version=$("$PKG_CONFIG" --modversion ompi-c)
+elif [ "${MPI:-1}" = 1 ] && mpicc --showme:compile > /dev/null 2>&1; then
+    mpi_cppflags=$(mpicc --showme:compile)
+    mpi_libs=$(mpicc --showme:link)
+    mpi_version=$(mpicc --showme:version | sed 's/.*Open MPI \([0-9.]*\).*/\1/')
 fi
-lack="$lack mpi"
+# shellcheck disable=SC2086 # lists of flags
+if [ -n "$mpi_libs" ] && echo '#include <mpi.h>
+int main(void){return MPI_Init(0,0);}' | links $mpi_cppflags $mpi_libs; then
+    cppflags="$cppflags -DPRX_HAVE_MPI=1 $mpi_cppflags" libs="$libs $mpi_libs"
+    have="$have openmpi=$mpi_version"
+else
+    lack="$lack openmpi"
+fi
 
 if [ -n "$missing" ]; then
     echo "probe: not found by pkg-config:$missing" >&2
@@ -80,5 +93,4 @@ PROBE_CPPFLAGS :=$cppflags -DPRX_FEATURES_IN='"${have# }"' -DPRX_FEATURES_OUT='"
 PROBE_CFLAGS :=$cflags
 PROBE_LIBS :=$libs
 PROBE_NVCC := $nvcc
-PROBE_MPI := $mpi
 EOF

@@ -179,7 +179,7 @@ static int close_report(struct listing *listing, const struct prx_run_result *re
 }
 
 static int train(const struct prx_recipe *recipe, const char **sources,
-                 size_t n_sources)
+                 size_t n_sources, struct prx_dist *dist)
 {
     struct listing listing = {0};
     struct prx_run_result result;
@@ -193,6 +193,7 @@ static int train(const struct prx_recipe *recipe, const char **sources,
         .overwrite = tool_common.overwrite,
         .backend = backend_names[cfg.backend],
         .n_threads = (int)tool_common.n_threads,
+        .dist = dist,
         .progress = tool_common.quiet ? PRX_METER_NEVER
                                       : (enum prx_meter_when)tool_common.progress,
         .is_stopped = is_stopped,
@@ -202,28 +203,93 @@ static int train(const struct prx_recipe *recipe, const char **sources,
     };
     int rc = 0;
 
-    PRX_GO(tool_report_open(&listing.report, &tool));
+    PRX_GO(prx_dist_agree(dist, tool_report_open(&listing.report, &tool)));
     PRX_GO(prx_run(&opts, &result));
-    rc = close_report(&listing, &result);
+    if (prx_dist_is_first(dist))
+        rc = close_report(&listing, &result);
 out:
     tool_report_abort(&listing.report);
     return rc;
 }
 
+/* --- of several processes ------------------------------------------------------- */
+
+/* Only the first one reports; another speaks when it alone has failed. */
+static int meet(struct prx_dist *dist)
+{
+    int rc = prx_dist_open(dist);
+
+    tool_common.is_silent = rc < 0 && !*prx_err_message();
+    if (rc < 0 || dist->rank == 0)
+        return rc;
+    tool_common.quiet = true;
+    tool_common.stats_path = NULL;
+    tool_common.rejects_path = NULL;
+    prx_log_init(tool.name, PRX_LOG_ERROR);
+    return 0;
+}
+
+/* A signal that came to one of them has come to all. */
+static int share_signal(struct prx_dist *dist)
+{
+    double number = tool_signal();
+
+    PRX_TRY(prx_dist_max(dist, &number, 1));
+    if (number > 0)
+        tool_signal_set((int)number);
+    return 0;
+}
+
+/*
+ * Part from the others.  A failure that all know of is told by one, before they part:
+ * the first status that is not 0 makes the launcher end the rest.  A failure that only
+ * this process knows of ends the others, who may be waiting for it.
+ */
+static int leave(struct prx_dist *dist, int rc)
+{
+    bool is_common = rc >= 0 || dist->teller >= 0;
+    int teller = dist->teller < 0 ? 0 : dist->teller;
+
+    if (dist->world == 1)
+        return rc;
+    if (is_common) {
+        int rc_share = share_signal(dist);
+        is_common = rc_share == 0;
+        rc = is_common ? rc : rc_share;
+    }
+    if (rc < 0 && dist->rank > 0)
+        rc = prx_err_frame(rc, "rank %d", dist->rank);
+    if ((rc < 0 || tool_signal() != 0) && (dist->rank == teller || !is_common))
+        tool_tell(rc);
+    tool_common.is_silent = true;
+    if (!is_common)
+        prx_dist_abort(dist);
+    prx_dist_close(dist);
+    return rc;
+}
+
+static int prepare(const char **operands, size_t n_operands, struct prx_recipe *recipe)
+{
+    PRX_TRY(check_words(operands, n_operands));
+    return read_recipe(operands[0], recipe);
+}
+
 static int run(const char **operands, size_t n_operands)
 {
     struct prx_recipe recipe = {0};
+    struct prx_dist dist = {.world = 1};
     int rc = 0;
 
     if (cfg.help_recipe)
         return print_help();
-    PRX_TRY(check_words(operands, n_operands));
-    PRX_GO(read_recipe(operands[0], &recipe));
-    if (cfg.dry_run)
+    if (!cfg.dry_run)
+        PRX_TRY(meet(&dist));
+    rc = prx_dist_agree(&dist, prepare(operands, n_operands, &recipe));
+    if (rc == 0 && cfg.dry_run)
         rc = dry_run_print(&recipe);
-    else
-        rc = train(&recipe, operands + 1, n_operands - 1);
-out:
+    else if (rc == 0)
+        rc = train(&recipe, operands + 1, n_operands - 1, &dist);
+    rc = leave(&dist, rc);
     prx_recipe_release(&recipe);
     return rc;
 }

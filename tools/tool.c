@@ -268,6 +268,18 @@ static int close_standard_output(void)
     return prx_err_sys("standard output");
 }
 
+void tool_tell(int rc)
+{
+    int number = tool_signal();
+
+    if (number && (rc >= 0 || rc == PRX_ECANCELED))
+        prx_log_error("stopped by %s", number == SIGINT ? "SIGINT" : "SIGTERM");
+    else if (rc == PRX_EPIPE)
+        prx_log_error("standard output: the reader has gone");
+    else
+        prx_log_error("%s%s", prx_err_message(), rc == TOOL_USAGE ? "; see -h" : "");
+}
+
 static int exit_status(const struct tool *tool, int rc)
 {
     int rc_close = close_standard_output();
@@ -277,16 +289,10 @@ static int exit_status(const struct tool *tool, int rc)
         rc = rc_close;
     if (rc == PRX_EPIPE && (tool->groups & TOOL_LISTING))
         rc = 0;
-    if (number && (rc >= 0 || rc == PRX_ECANCELED)) {
-        prx_log_error("stopped by %s", number == SIGINT ? "SIGINT" : "SIGTERM");
-        return 128 + number;
-    }
-    if (rc >= 0)
+    if (rc >= 0 && !number)
         return rc;
-    if (rc == PRX_EPIPE)
-        prx_log_error("standard output: the reader has gone");
-    else
-        prx_log_error("%s%s", prx_err_message(), rc == TOOL_USAGE ? "; see -h" : "");
+    if (!tool_common.is_silent)
+        tool_tell(rc);
     if (rc == TOOL_USAGE)
         return 2;
     return number ? 128 + number : 1;

@@ -56,6 +56,7 @@ struct tool_common {
     bool sync;
     bool quiet;
     int64_t verbosity;
+    bool is_silent; /* how the work ended is told already, or by another process */
 };
 extern struct tool_common tool_common;
 
@@ -67,6 +68,9 @@ const char *tool_version(void);
 /* Exit status 2 for a complaint that only run() can make. */
 #define TOOL_USAGE (-100)
 int tool_usage(const char *fmt, ...) PRX_PRINTF(1, 2);
+
+/** tool_tell - say that run() has failed with @rc, or that a signal has stopped it. */
+void tool_tell(int rc);
 
 /* Returned by run(): done, but with more rejects than allowed. */
 #define TOOL_REJECTS 3

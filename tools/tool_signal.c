@@ -30,6 +30,11 @@ int tool_signal(void)
     return atomic_load_explicit(&first_signal, memory_order_relaxed);
 }
 
+void tool_signal_set(int number)
+{
+    atomic_store_explicit(&first_signal, number, memory_order_relaxed);
+}
+
 bool tool_save_wanted(void)
 {
     return atomic_exchange_explicit(&save_wish, false, memory_order_relaxed);

@@ -8,6 +8,9 @@
 /** tool_signal - SIGINT or SIGTERM once one has come, 0 before.  Loops look at it. */
 int tool_signal(void);
 
+/** tool_signal_set - take a signal that came to another process of the same work. */
+void tool_signal_set(int number);
+
 /** tool_save_wanted - has SIGUSR1 come since this was asked last? */
 bool tool_save_wanted(void);
 

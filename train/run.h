@@ -19,6 +19,7 @@
 #include "libdata/loader.h"
 #include "libdata/progress.h"
 #include "train/checkpoint.h"
+#include "train/dist.h"
 #include "train/encoder.h"
 #include "train/recipe.h"
 #include "train/tensorboard.h"
@@ -37,10 +38,13 @@ struct prx_trainer {
     struct prx_tape *tape;
     struct prx_optim *optim;
     struct prx_ema *ema; /* NULL: none is asked for */
+    /* Who trains with us, each a slice of train.batch samples; borrowed.  Set after
+     * prx_trainer_init(); NULL: nobody. */
+    struct prx_dist *dist;
 };
 
 struct prx_step_report {
-    double loss;
+    double loss;      /* mean over all samples of the step */
     double grad_norm; /* before clipping */
     double lr;
     bool is_skipped; /* loss or norm is not finite: nothing was applied */
@@ -56,6 +60,9 @@ void prx_trainer_release(struct prx_trainer *trainer);
  * prx_train_step - one optimiser step, number @k = 1, 2, ..., on @batch.
  *
  * Noise and timesteps are drawn from (train.seed, epoch, sample) of each sample.
+ *
+ * @batch: of several processes, this one's slice; they report the same and take the
+ *         same step.
  */
 PRX_MUST_USE int prx_train_step(struct prx_trainer *trainer,
                                 const struct prx_loader_batch *batch, int64_t k,
@@ -99,7 +106,8 @@ struct prx_run_opts {
     bool resume;           /* go on from the newest whole checkpoint, if any */
     bool overwrite;        /* remove what an earlier run left in run_dir */
     const char *backend;   /* prx_backend_open() name */
-    int n_threads;         /* 0 = all processors */
+    int n_threads;         /* 0 = all processors, or a fair share of them */
+    struct prx_dist *dist; /* who trains with us; NULL: nobody */
     enum prx_meter_when progress;
 
     /* Asked after every step, and by another thread while a stream is read: finish
@@ -124,10 +132,17 @@ struct prx_run_result {
 /**
  * prx_run - train.
  *
+ * Of several processes all call it, with the same recipe and sources, and a run_dir
+ * that all can read.  Rank 0 alone writes there, and reads standard input.  Together
+ * they take the steps that one process would: the same samples, noise and timesteps,
+ * with sums that round in another order.  is_stopped and is_save_wanted count for all
+ * where they are true in one.
+ *
  * @result: filled in as far as the run came, also after an error.
  * Errors: PRX_EEXIST (run_dir holds something; in use), PRX_ECANCELED (was
  *         stopped, and all is saved), PRX_ENONFINITE (too many skipped steps in a
- *         row; the last checkpoint stays), and those of source, loader, backend.
+ *         row; the last checkpoint stays), PRX_ECORRUPT (the ranks' weights are no
+ *         longer the same), and those of source, loader, backend.
  */
 PRX_MUST_USE int prx_run(const struct prx_run_opts *opts,
                          struct prx_run_result *result);

@@ -24,6 +24,7 @@ struct prx_loader {
     struct loader_index index;
     struct loader_order order;
     struct prx_buf *_Atomic *cache; /* NULL: parts are read again every time */
+    size_t i_slice, n_slice;        /* of a batch's draws, ours */
 
     size_t n_slots;
     struct loader_slot *slots;
@@ -45,6 +46,8 @@ static void *read_ahead(void *ctx)
     struct loader_reader reader = {
         .index = &loader->index,
         .opts = &loader->opts,
+        .i_slice = loader->i_slice,
+        .n_slice = loader->n_slice,
         .cache = loader->cache,
     };
     int rc = 0;
@@ -103,6 +106,16 @@ static int make_slots(struct prx_loader *loader)
     return 0;
 }
 
+size_t prx_loader_slice(size_t n_batch, size_t rank, size_t world, size_t *i_first)
+{
+    size_t n_each = n_batch / (world ? world : 1);
+    size_t n_larger = n_batch % (world ? world : 1);
+
+    if (i_first)
+        *i_first = rank * n_each + (rank < n_larger ? rank : n_larger);
+    return n_each + (rank < n_larger);
+}
+
 int prx_loader_open(struct prx_source *source, const struct prx_loader_opts *opts,
                     struct prx_loader **out)
 {
@@ -110,10 +123,15 @@ int prx_loader_open(struct prx_source *source, const struct prx_loader_opts *opt
 
     PRX_BUG_IF(opts->n_batch == 0 || opts->n_captions == 0 ||
                opts->n_captions > PRX_LOADER_CAPTIONS_MAX);
+    PRX_BUG_IF(opts->world > 0 &&
+               (opts->rank >= opts->world || opts->world > opts->n_batch));
+    PRX_BUG_IF(!source && !opts->is_spooled);
     struct prx_loader *loader = calloc(1, sizeof(*loader));
     if (!loader)
         return prx_err_nomem("a loader");
     loader->opts = *opts;
+    loader->n_slice = prx_loader_slice(opts->n_batch, opts->rank, opts->world,
+                                       &loader->i_slice);
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->is_free, NULL);
     pthread_cond_init(&loader->is_ready, NULL);
@@ -191,7 +209,7 @@ int prx_loader_next(struct prx_loader *loader, struct prx_loader_batch *out)
         return prx_err_restore(&loader->error);
     }
     *out = (struct prx_loader_batch){
-        .n_samples = (int64_t)loader->opts.n_batch,
+        .n_samples = (int64_t)loader->n_slice,
         .channels = slot->shape.channels,
         .height = slot->shape.height,
         .width = slot->shape.width,
@@ -200,7 +218,7 @@ int prx_loader_next(struct prx_loader *loader, struct prx_loader_batch *out)
         .latent = slot->latent,
         .text = slot->text,
         .mask = slot->mask,
-        .draws = slot->draws,
+        .draws = slot->draws + loader->i_slice,
         .n_null = slot->n_null,
         .n_replaced = slot->n_replaced,
         .replaced_reason = slot->n_replaced > 0 ? slot->replaced_reason : NULL,

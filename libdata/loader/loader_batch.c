@@ -109,8 +109,9 @@ static int fill_latent(struct loader_slot *slot, struct loader_reader *reader, s
 {
     size_t n = latent_count(&slot->shape);
     float *latent = slot->latent + i * n;
+    const struct prx_loader_draw *draw = &slot->draws[reader->i_slice + i];
 
-    PRX_TRY(prx_loader_latent_read(reader, i_sample, &slot->draws[i], latent));
+    PRX_TRY(prx_loader_latent_read(reader, i_sample, draw, latent));
     if (!is_finite(latent, n))
         return prx_err(PRX_ENONFINITE, "latent.npy: a value is not finite");
     return 0;
@@ -122,9 +123,9 @@ static int gather_text(struct loader_slot *slot, struct loader_reader *reader, s
 {
     const struct prx_loader_opts *opts = reader->opts;
     struct prx_npy *npy = &slot->text_views[i];
+    const struct prx_loader_draw *draw = &slot->draws[reader->i_slice + i];
     char name[LOADER_PART_NAME_BYTES];
-    size_t i_part =
-        prx_loader_caption_part(reader->index, opts, i_sample, &slot->draws[i]);
+    size_t i_part = prx_loader_caption_part(reader->index, opts, i_sample, draw);
 
     if (i_part == 0)
         return 0;
@@ -166,11 +167,11 @@ static uint32_t next_of_shape(const struct loader_index *index, uint32_t i_sampl
     return i_sample;
 }
 
-/* Fill slot @i with its sample, or with the next whole one of the same shape. */
+/* Fill place @i with its sample, or with the next whole one of the same shape. */
 static int fill_or_replace(struct loader_slot *slot, struct loader_reader *reader,
                            size_t i)
 {
-    uint32_t i_sample = slot->draws[i].sample;
+    uint32_t i_sample = slot->draws[reader->i_slice + i].sample;
 
     for (int n_tries = 0;; n_tries++) {
         int rc = fill_sample(slot, reader, i, i_sample);
@@ -197,23 +198,24 @@ static int64_t n_tokens_of(const struct loader_slot *slot,
     return n < opts->n_text_tokens_max ? n : opts->n_text_tokens_max;
 }
 
-static int fill_text(struct loader_slot *slot, const struct prx_loader_opts *opts)
+static int fill_text(struct loader_slot *slot, const struct loader_reader *reader)
 {
-    int64_t n_batch = (int64_t)opts->n_batch, width = opts->text_width, n_longest = 0;
+    const struct prx_loader_opts *opts = reader->opts;
+    int64_t n_slice = (int64_t)reader->n_slice, width = opts->text_width, n_longest = 0;
 
-    for (size_t i = 0; i < opts->n_batch; i++) {
+    for (size_t i = 0; i < reader->n_slice; i++) {
         int64_t n = n_tokens_of(slot, opts, i);
         n_longest = n > n_longest ? n : n_longest;
     }
     slot->n_tokens = (n_longest + TOKEN_STEP - 1) / TOKEN_STEP * TOKEN_STEP;
     if (slot->n_tokens > opts->n_text_tokens_max)
         slot->n_tokens = opts->n_text_tokens_max;
-    PRX_TRY(reserve(&slot->text, &slot->cap_text, n_batch * slot->n_tokens * width,
+    PRX_TRY(reserve(&slot->text, &slot->cap_text, n_slice * slot->n_tokens * width,
                     sizeof(float)));
-    PRX_TRY(reserve(&slot->mask, &slot->cap_mask, n_batch * slot->n_tokens,
+    PRX_TRY(reserve(&slot->mask, &slot->cap_mask, n_slice * slot->n_tokens,
                     sizeof(int32_t)));
-    memset(slot->text, 0, (size_t)(n_batch * slot->n_tokens * width) * sizeof(float));
-    for (size_t i = 0; i < opts->n_batch; i++) {
+    memset(slot->text, 0, (size_t)(n_slice * slot->n_tokens * width) * sizeof(float));
+    for (size_t i = 0; i < reader->n_slice; i++) {
         int64_t n = n_tokens_of(slot, opts, i);
         int32_t *mask = slot->mask + (int64_t)i * slot->n_tokens;
         float *text = slot->text + (int64_t)i * slot->n_tokens * width;
@@ -234,18 +236,18 @@ static int fill_text(struct loader_slot *slot, const struct prx_loader_opts *opt
 int prx_loader_slot_fill(struct loader_slot *slot, struct loader_reader *reader)
 {
     const struct loader_index *index = reader->index;
-    size_t n_batch = reader->opts->n_batch;
+    size_t n_slice = reader->n_slice;
     int rc = 0;
 
     slot->shape = index->shapes[index->shape_ids[slot->draws[0].sample]];
     slot->n_null = 0;
     slot->n_replaced = 0;
     PRX_GO(reserve(&slot->latent, &slot->cap_latent,
-                   (int64_t)(n_batch * latent_count(&slot->shape)), sizeof(float)));
-    for (size_t i = 0; i < n_batch; i++)
+                   (int64_t)(n_slice * latent_count(&slot->shape)), sizeof(float)));
+    for (size_t i = 0; i < n_slice; i++)
         PRX_GO(fill_or_replace(slot, reader, i));
-    rc = fill_text(slot, reader->opts);
+    rc = fill_text(slot, reader);
 out:
-    drop_texts(slot, n_batch);
+    drop_texts(slot, n_slice);
     return rc;
 }

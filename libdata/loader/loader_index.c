@@ -330,6 +330,8 @@ static int take_sample(struct pass *pass, struct prx_sample *sample)
         return take_reject(pass, sample);
     if (is_at_rest)
         return add_sample(pass->index, sample, fields, &shape);
+    if (pass->opts->is_spooled)
+        return 0;
     if (!pass->spool)
         PRX_TRY(prx_loader_spool_open(pass->opts, &pass->spool));
     return prx_loader_spool_put(pass->spool, sample);
@@ -383,12 +385,17 @@ int prx_loader_index_read(struct loader_index *index, struct prx_source *source,
     struct prx_source *spooled = NULL;
     int rc = 0;
 
-    PRX_GO(take_source(&pass, source));
+    if (source)
+        PRX_GO(take_source(&pass, source));
     if (pass.spool) {
         rc = prx_loader_spool_finish(pass.spool, &spooled);
         pass.spool = NULL;
         if (rc < 0)
             goto out;
+    } else if (opts->is_spooled) {
+        PRX_GO(prx_loader_spool_reopen(opts, &spooled));
+    }
+    if (spooled) {
         index->is_spooled = true;
         PRX_GO(take_source(&pass, spooled));
     }

@@ -87,6 +87,9 @@ PRX_MUST_USE int prx_loader_spool_put(struct loader_spool *spool,
 /* Complete it and open what was written; frees @spool. */
 PRX_MUST_USE int prx_loader_spool_finish(struct loader_spool *spool,
                                          struct prx_source **out);
+/* Open what an earlier spool has completed. */
+PRX_MUST_USE int prx_loader_spool_reopen(const struct prx_loader_opts *opts,
+                                         struct prx_source **out);
 void prx_loader_spool_abort(struct loader_spool *spool);
 
 /* The endless stream of draws, cut into batches of one shape. */
@@ -111,7 +114,10 @@ void prx_loader_order_release(struct loader_order *order);
 PRX_MUST_USE int prx_loader_order_next(struct loader_order *order,
                                        struct prx_loader_draw *out);
 
-/* A batch's memory, one thread's at a time. */
+/*
+ * A batch's memory, one thread's at a time.  The draws are the whole batch's; all
+ * else is the slice's: its sample i has draw i_slice + i.
+ */
 struct loader_slot {
     struct prx_loader_draw *draws; /* [n_batch] */
     struct prx_buf **texts;        /* [n_batch], held while the batch is filled */
@@ -135,6 +141,7 @@ struct loader_slot {
 struct loader_reader {
     const struct loader_index *index;
     const struct prx_loader_opts *opts;
+    size_t i_slice, n_slice; /* which of the slot's draws are filled */
     struct loader_files files;
     /* Parts kept in memory, [n_samples * n_parts], or NULL; entries are atomic. */
     struct prx_buf *_Atomic *cache;
@@ -143,7 +150,7 @@ struct loader_reader {
 PRX_MUST_USE int prx_loader_slot_init(struct loader_slot *slot, size_t n_batch);
 void prx_loader_slot_release(struct loader_slot *slot, size_t n_batch);
 
-/* Read and decode the samples of slot->draws. */
+/* Read and decode the samples of the slice of slot->draws. */
 PRX_MUST_USE int prx_loader_slot_fill(struct loader_slot *slot,
                                       struct loader_reader *reader);
 

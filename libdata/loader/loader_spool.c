@@ -67,21 +67,27 @@ int prx_loader_spool_put(struct loader_spool *spool, struct prx_sample *sample)
     return prx_sink_put(spool->sink, sample);
 }
 
-int prx_loader_spool_finish(struct loader_spool *spool, struct prx_source **out)
+int prx_loader_spool_reopen(const struct prx_loader_opts *opts, struct prx_source **out)
 {
     const struct prx_source_opts source_opts = {0};
     struct prx_str path = {0};
     int rc = 0;
 
-    PRX_GO(prx_str_printf(&path, "%s/index.json", spool->opts->spool_dir));
-    rc = prx_sink_finish(spool->sink, NULL, NULL);
-    spool->sink = NULL;
-    if (rc < 0)
-        goto out;
+    PRX_GO(prx_str_printf(&path, "%s/index.json", opts->spool_dir));
     const char *words[] = {path.bytes};
     rc = prx_source_open(words, 1, &source_opts, out);
 out:
     prx_str_release(&path);
+    return rc;
+}
+
+int prx_loader_spool_finish(struct loader_spool *spool, struct prx_source **out)
+{
+    int rc = prx_sink_finish(spool->sink, NULL, NULL);
+
+    spool->sink = NULL;
+    if (rc == 0)
+        rc = prx_loader_spool_reopen(spool->opts, out);
     prx_loader_spool_abort(spool);
     return rc;
 }

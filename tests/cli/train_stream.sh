@@ -34,6 +34,11 @@ train -q "$T/set.tar" -o "$T/direct" --resume --set train.steps=9
 is "and goes on as if it were there" \
     "$(digest "$T/piped/ckpt-0000009")" "$(digest "$T/direct/ckpt-0000009")"
 
+cp "$T/set.tar" "$T/rest.tar"
+train -q - "$T/rest.tar" -o "$T/both" --set train.steps=6 < "$T/set.tar"
+train -q - "$T/rest.tar" -o "$T/both" --resume --set train.steps=9 < /dev/null
+is "also where other samples follow the stream" $? 0
+
 gzip -c "$T/set.tar" > "$T/set.tar.gz"
 train -q "$T/set.tar.gz" -o "$T/gz" --spool "$T/elsewhere" --set train.steps=6
 is "a compressed shard is spooled, too" \

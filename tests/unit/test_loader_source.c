@@ -313,6 +313,61 @@ static void test_folder(void **state)
     set_fixture_close(&fixture);
 }
 
+/* What one process has spooled, another reads: also where only a part was a stream. */
+static void test_spooled_by_another(void **state)
+{
+    const struct set set = {23, 3, set_shapes, NULL};
+    struct prx_loader_draw first[4 * 12], other[4 * 12];
+    struct prx_loader_summary summaries[2];
+    struct set_fixture fixture;
+    (void)state;
+
+    set_fixture_write(&fixture, &set);
+    prx_set_write(prx_scratch_path(&fixture.scratch, "one.tar"), &set);
+    char *spool, *tar;
+    assert_int_equal(prx_strdup(prx_scratch_path(&fixture.scratch, "spool"), &spool),
+                     0);
+    assert_int_equal(prx_strdup(prx_scratch_path(&fixture.scratch, "one.tar"), &tar),
+                     0);
+    fixture.opts.spool_dir = spool;
+    for (size_t n_at_rest = 0; n_at_rest < 2; n_at_rest++) {
+        const char *words[] = {"-", tar};
+        struct prx_source *source;
+        int saved = dup(STDIN_FILENO), fd = open(tar, O_RDONLY);
+        assert_true(saved >= 0 && fd >= 0);
+        assert_int_equal(dup2(fd, STDIN_FILENO), STDIN_FILENO);
+        close(fd);
+        fixture.opts.is_spooled = false;
+        assert_int_equal(prx_source_open(words, 1 + n_at_rest, NULL, &source), 0);
+        assert_int_equal(prx_loader_open(source, &fixture.opts, &fixture.loader), 0);
+        prx_source_close(source);
+        dup2(saved, STDIN_FILENO);
+        close(saved);
+        prx_loader_summary(fixture.loader, &summaries[0]);
+        record(&fixture, 12, first);
+        prx_loader_close(fixture.loader);
+
+        fixture.opts.is_spooled = true;
+        source = NULL;
+        if (n_at_rest > 0)
+            assert_int_equal(prx_source_open(words + 1, 1, NULL, &source), 0);
+        assert_int_equal(prx_loader_open(source, &fixture.opts, &fixture.loader), 0);
+        prx_source_close(source);
+        prx_loader_summary(fixture.loader, &summaries[1]);
+        assert_int_equal(summaries[1].n_samples, 23 * (1 + n_at_rest));
+        assert_string_equal(summaries[1].fingerprint, summaries[0].fingerprint);
+        assert_true(summaries[1].is_spooled);
+        record(&fixture, 12, other);
+        assert_memory_equal(first, other, sizeof(first));
+        prx_loader_close(fixture.loader);
+        fixture.loader = NULL;
+        fixture.opts.spool_overwrite = true;
+    }
+    free(spool);
+    free(tar);
+    set_fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_file_goes),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_spool),
+        cmocka_unit_test(test_spooled_by_another),
         cmocka_unit_test(test_torn_stream),
         cmocka_unit_test(test_folder),
     };

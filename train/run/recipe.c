@@ -65,7 +65,8 @@ static const struct prx_conf_row rows[] = {
     {"data.shuffle", PRX_CONF_BOOL, AT(data.shuffle), "true",
      "take a new order each epoch; false keeps the order of the source", NULL, 0, 0},
     {"data.cache_bytes", PRX_CONF_INT, AT(data.cache_bytes), "0",
-     "keep all latents and text states in memory if they fit this many bytes",
+     "keep all latents and text states in memory if they fit this many bytes, of each"
+     " process",
      NULL, 0, 1e18},
     {"data.prefetch_batches", PRX_CONF_INT, AT(data.prefetch_batches), "2",
      "batches read ahead of the step", NULL, 1, 64},
@@ -160,7 +161,7 @@ static const struct prx_conf_row rows[] = {
     {"train.steps", PRX_CONF_INT, AT(train.steps), "100000",
      "optimiser steps in all; a resumed run goes on up to this", NULL, 0, 1e12},
     {"train.batch", PRX_CONF_INT, AT(train.batch), "256",
-     "samples a step", NULL, 1, 1e6},
+     "samples a step, of all processes together", NULL, 1, 1e6},
     {"train.micro_batch", PRX_CONF_INT, AT(train.micro_batch), "0",
      "samples run at once; a step adds up the gradients of all its slices; 0 runs the"
      " whole batch", NULL, 0, 1e6},

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,30 +60,45 @@ void prx_train_data_release(struct prx_train_data *data)
     *data = (struct prx_train_data){0};
 }
 
+/* Standard input or a pipe with a name: what is read is gone. */
+static bool is_stream(const char *word)
+{
+    struct stat stat_of;
+
+    return strcmp(word, "-") == 0 ||
+           (stat(word, &stat_of) == 0 && S_ISFIFO(stat_of.st_mode));
+}
+
 /*
- * The words to read: a resumed run whose stream lies spooled and whole does not
- * ask for the stream again.
+ * The words to read.  A resumed run whose streams lie spooled and whole does not ask
+ * for them again, and so do the processes that come after the one that has spooled.
  */
 static int choose_words(const struct prx_run_opts *opts, struct prx_train_data *data,
-                        const char **words, struct prx_str *spool_index)
+                        const char **words, size_t *n_words)
 {
-    bool is_spooled = false;
+    struct prx_str index = {0};
+    int rc = 0;
 
     if (opts->spool_dir)
-        PRX_TRY(prx_str_puts(&data->spool_dir, opts->spool_dir));
+        PRX_GO(prx_str_puts(&data->spool_dir, opts->spool_dir));
     else
-        PRX_TRY(prx_str_printf(&data->spool_dir, "%s/spool", opts->run_dir));
-    PRX_TRY(prx_str_printf(spool_index, "%s/index.json", data->spool_dir.bytes));
-    if (opts->resume)
-        is_spooled = access(spool_index->bytes, R_OK) == 0;
+        PRX_GO(prx_str_printf(&data->spool_dir, "%s/spool", opts->run_dir));
+    PRX_GO(prx_str_printf(&index, "%s/index.json", data->spool_dir.bytes));
+    bool is_whole = access(index.bytes, R_OK) == 0;
+    *n_words = 0;
     for (size_t i = 0; i < opts->n_sources; i++) {
-        words[i] = opts->sources[i];
-        if (is_spooled && strcmp(words[i], "-") == 0) {
-            words[i] = spool_index->bytes;
-            prx_log_info("reading %s, not standard input", spool_index->bytes);
-        }
+        const char *word = opts->sources[i];
+        if (opts->resume && is_whole && is_stream(word))
+            data->is_spooled = true;
+        if (data->is_spooled && is_stream(word))
+            prx_log_info("reading %s, not %s", index.bytes,
+                         strcmp(word, "-") == 0 ? "standard input" : word);
+        else
+            words[(*n_words)++] = word;
     }
-    return 0;
+out:
+    prx_str_release(&index);
+    return rc;
 }
 
 struct listing {
@@ -143,8 +159,8 @@ static int open_watched(struct prx_train_data *data, const struct prx_run_opts *
 {
     struct watch watch = {.source = source, .opts = opts};
     pthread_t thread;
-    bool is_watched =
-        opts->is_stopped && pthread_create(&thread, NULL, watch_stop, &watch) == 0;
+    bool is_watched = source && opts->is_stopped &&
+                      pthread_create(&thread, NULL, watch_stop, &watch) == 0;
     int rc = prx_loader_open(source, loader_opts, &data->loader);
 
     atomic_store(&watch.is_over, true);
@@ -168,6 +184,9 @@ static int open_loader(struct prx_train_data *data, const struct prx_run_opts *o
         .spool_dir = data->spool_dir.bytes,
         /* Our own folder holds nothing but an unfinished spool. */
         .spool_overwrite = !opts->spool_dir || opts->overwrite || opts->resume,
+        .is_spooled = data->is_spooled,
+        .rank = opts->dist ? (size_t)opts->dist->rank : 0,
+        .world = opts->dist ? (size_t)opts->dist->world : 1,
         .n_captions = (size_t)captions->n,
         .captions = (const char *const *)captions->names,
         .caption_weights = captions->weights,
@@ -185,7 +204,7 @@ static int open_loader(struct prx_train_data *data, const struct prx_run_opts *o
     };
 
     prx_meter_init(&listing.meter, opts->progress, "list", "samples",
-                   prx_source_total(source));
+                   source ? prx_source_total(source) : 0);
     int rc = open_watched(data, opts, source, &loader_opts);
     prx_meter_finish(&listing.meter);
     return rc;
@@ -195,18 +214,18 @@ int prx_train_data_open(struct prx_train_data *data, const struct prx_run_opts *
 {
     const struct prx_source_opts source_opts = {0};
     struct prx_source *source = NULL;
-    struct prx_str spool_index = {0};
+    size_t n_words;
     int rc = 0;
 
     const char **words = calloc(opts->n_sources + 1, sizeof(*words));
     if (!words)
         return prx_err_nomem("a list of sources");
-    PRX_GO(choose_words(opts, data, words, &spool_index));
-    PRX_GO(prx_source_open(words, opts->n_sources, &source_opts, &source));
+    PRX_GO(choose_words(opts, data, words, &n_words));
+    if (n_words > 0 || !data->is_spooled)
+        PRX_GO(prx_source_open(words, n_words, &source_opts, &source));
     rc = open_loader(data, opts, source);
 out:
     prx_source_close(source);
-    prx_str_release(&spool_index);
     free(words);
     return rc;
 }

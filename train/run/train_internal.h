@@ -18,6 +18,7 @@ struct prx_train_data {
     float *null_states; /* [n_null_tokens, width] */
     int64_t n_null_tokens;
     struct prx_str spool_dir;
+    bool is_spooled; /* streams lie there, whole: set before opening, or found */
     struct prx_loader *loader;
 };
 
@@ -27,7 +28,14 @@ PRX_MUST_USE int prx_train_data_init(struct prx_train_data *data,
 /* List the samples. */
 PRX_MUST_USE int prx_train_data_open(struct prx_train_data *data,
                                      const struct prx_run_opts *opts);
+/* The same in every process of opts->dist: the first, then, if it could, the others. */
+PRX_MUST_USE int prx_train_data_open_all(struct prx_train_data *data,
+                                         const struct prx_run_opts *opts);
 void prx_train_data_release(struct prx_train_data *data);
+
+/* prx_checkpoint_newest() as the first process of @dist finds it, in all of them. */
+PRX_MUST_USE int prx_checkpoint_newest_all(const char *run_dir, struct prx_dist *dist,
+                                           char **out);
 
 /* Pictures of sample.prompts by the network in training. */
 struct prx_train_grid {

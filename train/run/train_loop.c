@@ -38,21 +38,29 @@ struct run {
     struct prx_runlog_line line;  /* being gathered; n_steps of it */
     int64_t n_line_steps;
     struct prx_meter meter;
+    bool is_stopping, is_save_wanted; /* asked of all processes, once a step */
 };
+
+static bool is_first(const struct run *run)
+{
+    return prx_dist_is_first(run->opts->dist);
+}
 
 static bool is_stopped(const struct run *run)
 {
     return run->opts->is_stopped && run->opts->is_stopped(run->opts->ctx);
 }
 
+static bool is_save_wanted(const struct run *run)
+{
+    return run->opts->is_save_wanted && run->opts->is_save_wanted(run->opts->ctx);
+}
+
 static bool is_save_due(const struct run *run)
 {
-    const struct prx_run_opts *opts = run->opts;
     int64_t every = run->recipe->train.checkpoint_every;
-    /* Always asked, so that a wish is not kept for later. */
-    bool is_wanted = opts->is_save_wanted && opts->is_save_wanted(opts->ctx);
 
-    return is_wanted || (every > 0 && run->position.step % every == 0);
+    return run->is_save_wanted || (every > 0 && run->position.step % every == 0);
 }
 
 /* --- checkpoints ---------------------------------------------------------------- */
@@ -85,7 +93,7 @@ static struct prx_model_info model_info(const struct run *run)
     return info;
 }
 
-static int save(struct run *run)
+static int write_checkpoint(struct run *run)
 {
     const struct prx_model_info info = model_info(run);
     const struct prx_train_state state = {
@@ -99,11 +107,21 @@ static int save(struct run *run)
     PRX_GO(prx_checkpoint_path(run->opts->run_dir, run->position.step, &path));
     PRX_GO(prx_checkpoint_write(path, run->trainer.denoiser, &info, &state));
     PRX_GO(prx_checkpoint_prune(run->opts->run_dir, run->recipe->train.keep));
-    run->saved_step = run->position.step;
     prx_log_info("saved %s", path);
 out:
     free(path);
     return rc;
+}
+
+/* What is saved is what all processes have; they wait for it. */
+static int save(struct run *run)
+{
+    struct prx_param_store *params = prx_denoiser_params(run->trainer.denoiser);
+
+    PRX_TRY(prx_dist_check_values(run->opts->dist, params));
+    PRX_TRY(prx_dist_agree(run->opts->dist, is_first(run) ? write_checkpoint(run) : 0));
+    run->saved_step = run->position.step;
+    return 0;
 }
 
 /* A checkpoint continues only the order of samples that it was made in. */
@@ -123,34 +141,51 @@ static int check_position(const struct run *run, const char *path,
     return 0;
 }
 
-/* Go on from the newest whole checkpoint; without any, begin. */
-static int resume(struct run *run)
+static int go_on_from(struct run *run, const char *path)
 {
     struct prx_train_state state = {
         .optim = run->trainer.optim,
         .ema = run->trainer.ema,
     };
+
+    PRX_TRY(prx_checkpoint_resume(path, run->trainer.denoiser, &state));
+    PRX_TRY(check_position(run, path, &state.position));
+    run->position = state.position;
+    run->saved_step = state.position.step;
+    PRX_TRY(prx_loader_seek(run->data.loader, (uint64_t)state.position.step));
+    prx_log_warning("going on from %s", path);
+    return 0;
+}
+
+/* Go on from the newest whole checkpoint; without any, begin. */
+static int resume(struct run *run)
+{
     char *path = NULL;
-    int rc = prx_checkpoint_newest(run->opts->run_dir, &path);
+    int rc = prx_checkpoint_newest_all(run->opts->run_dir, run->opts->dist, &path);
 
     if (rc == PRX_ENOENT) {
         prx_log_info("%s; beginning", prx_err_message());
         return 0;
     }
-    if (rc < 0)
-        return rc;
-    PRX_GO(prx_checkpoint_resume(path, run->trainer.denoiser, &state));
-    PRX_GO(check_position(run, path, &state.position));
-    run->position = state.position;
-    run->saved_step = state.position.step;
-    rc = prx_loader_seek(run->data.loader, (uint64_t)state.position.step);
-    prx_log_warning("going on from %s", path);
-out:
+    if (rc == 0)
+        rc = prx_dist_agree(run->opts->dist, go_on_from(run, path));
     free(path);
     return rc;
 }
 
 /* --- the log -------------------------------------------------------------------- */
+
+/* What the processes add up once a step, besides loss and gradients. */
+enum {
+    ALL_SAMPLES,
+    ALL_TOKENS,
+    ALL_FLOPS,
+    ALL_NULL,
+    ALL_REPLACED,
+    ALL_STOPPED,
+    ALL_SAVE_WANTED,
+    N_ALL,
+};
 
 static double batch_flops(const struct run *run, const struct prx_loader_batch *batch)
 {
@@ -172,6 +207,26 @@ static int64_t batch_tokens(const struct run *run, const struct prx_loader_batch
            (batch->height / patch * (batch->width / patch) + batch->n_tokens);
 }
 
+static int add_up(struct run *run, const struct prx_loader_batch *batch,
+                  double all[N_ALL])
+{
+    const double own[N_ALL] = {
+        [ALL_SAMPLES] = (double)batch->n_samples,
+        [ALL_TOKENS] = (double)batch_tokens(run, batch),
+        [ALL_FLOPS] = batch_flops(run, batch),
+        [ALL_NULL] = (double)batch->n_null,
+        [ALL_REPLACED] = (double)batch->n_replaced,
+        [ALL_STOPPED] = is_stopped(run),
+        [ALL_SAVE_WANTED] = is_save_wanted(run),
+    };
+
+    memcpy(all, own, sizeof(own));
+    PRX_TRY(prx_dist_sum(run->opts->dist, all, N_ALL));
+    run->is_stopping = all[ALL_STOPPED] > 0;
+    run->is_save_wanted = all[ALL_SAVE_WANTED] > 0;
+    return 0;
+}
+
 static void show(struct run *run)
 {
     char note[160];
@@ -185,7 +240,7 @@ static int end_line(struct run *run)
 {
     struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS];
 
-    if (run->n_line_steps > 0) {
+    if (run->n_line_steps > 0 && is_first(run)) {
         prx_runlog_scalars(&run->line, scalars);
         PRX_TRY(prx_runlog_put(&run->log, &run->line));
         PRX_TRY(prx_tensorboard_scalars(&run->board, run->line.step, scalars,
@@ -198,7 +253,8 @@ static int end_line(struct run *run)
 
 /* Add one step to the line being gathered; write it when it is whole. */
 static int log_step(struct run *run, const struct prx_loader_batch *batch,
-                    const struct prx_step_report *report, double wait_s, double step_s)
+                    const double all[N_ALL], const struct prx_step_report *report,
+                    double wait_s, double step_s)
 {
     struct prx_runlog_line *line = &run->line;
     double share = 1 / (double)++run->n_line_steps;
@@ -209,13 +265,13 @@ static int log_step(struct run *run, const struct prx_loader_batch *batch,
     line->report.loss += (report->loss - line->report.loss) * share;
     line->report.grad_norm += (report->grad_norm - line->report.grad_norm) * share;
     line->report.lr = report->lr;
-    line->n_samples += batch->n_samples;
-    line->n_tokens += batch_tokens(run, batch);
-    line->flops += batch_flops(run, batch);
+    line->n_samples += (int64_t)all[ALL_SAMPLES];
+    line->n_tokens += (int64_t)all[ALL_TOKENS];
+    line->flops += all[ALL_FLOPS];
     line->step_s += step_s;
     line->data_wait_s += wait_s;
-    line->n_null += batch->n_null;
-    line->n_replaced += batch->n_replaced;
+    line->n_null += (int64_t)all[ALL_NULL];
+    line->n_replaced += (int64_t)all[ALL_REPLACED];
     line->n_skipped += report->is_skipped;
     run->result->loss = line->report.loss;
     run->result->elapsed_s += step_s;
@@ -242,18 +298,21 @@ static int count_skipped(struct run *run, const struct prx_step_report *report)
                    (long long)run->position.n_nonfinite);
 }
 
-static void count_replaced(struct run *run, const struct prx_loader_batch *batch)
+static void count_replaced(struct run *run, const struct prx_loader_batch *batch,
+                           const double all[N_ALL])
 {
-    if (batch->n_replaced > 0 && run->result->n_replaced == 0)
+    if (all[ALL_REPLACED] > 0 && run->result->n_replaced == 0)
         prx_log_warning("a damaged sample is replaced by another: %s",
-                        batch->replaced_reason);
-    run->result->n_replaced += batch->n_replaced;
+                        batch->n_replaced > 0 ? batch->replaced_reason
+                                              : "another process has read it");
+    run->result->n_replaced += (int64_t)all[ALL_REPLACED];
 }
 
 static int step(struct run *run)
 {
     struct prx_loader_batch batch;
     struct prx_step_report report = {0};
+    double all[N_ALL];
     int64_t start_ns = prx_now_ns();
 
     PRX_TRY(prx_loader_next(run->data.loader, &batch));
@@ -264,16 +323,23 @@ static int step(struct run *run)
         return prx_err_frame(rc, "step %lld", (long long)k);
 
     run->position.step = k;
-    count_replaced(run, &batch);
-    PRX_TRY(log_step(run, &batch, &report, (double)(loaded_ns - start_ns) / 1e9,
+    PRX_TRY(add_up(run, &batch, all));
+    count_replaced(run, &batch, all);
+    PRX_TRY(log_step(run, &batch, all, &report, (double)(loaded_ns - start_ns) / 1e9,
                      (double)(prx_now_ns() - start_ns) / 1e9));
-    return count_skipped(run, &report);
+    /* All have the same numbers, so all fail or none: one tells. */
+    rc = count_skipped(run, &report);
+    return rc < 0 ? prx_dist_agree(run->opts->dist, rc) : 0;
 }
 
 static int train(struct run *run)
 {
+    double stopped = is_stopped(run);
+
     PRX_TRY(prx_train_grid_resume(&run->grid, run->position.step, &run->board));
-    while (run->position.step < run->recipe->train.steps && !is_stopped(run)) {
+    PRX_TRY(prx_dist_max(run->opts->dist, &stopped, 1));
+    run->is_stopping = stopped > 0;
+    while (run->position.step < run->recipe->train.steps && !run->is_stopping) {
         PRX_TRY(step(run));
         PRX_TRY(prx_train_grid_step(&run->grid, run->position.step, &run->board));
         if (is_save_due(run))
@@ -327,17 +393,60 @@ out:
     return rc;
 }
 
+/* What does not need the samples. */
+static int open_own(struct run *run)
+{
+    const struct prx_run_opts *opts = run->opts;
+    const struct prx_dist *dist = opts->dist;
+    int n_threads = opts->n_threads;
+
+    if (dist && run->recipe->train.batch < dist->world)
+        return prx_err(PRX_EINVAL, "train.batch: %lld, fewer samples than the %d"
+                                   " processes",
+                       (long long)run->recipe->train.batch, dist->world);
+    if (dist && n_threads == 0)
+        n_threads = dist->n_threads;
+    PRX_TRY(prx_train_data_init(&run->data, run->recipe));
+    PRX_TRY(prx_backend_open(opts->backend, n_threads, &run->be));
+    if (!is_first(run))
+        return 0;
+    PRX_TRY(prx_run_dir_open(opts->run_dir, opts->resume, opts->overwrite,
+                             &run->lock_fd));
+    return put_recipe(run);
+}
+
+/* Of all processes together; not earlier, for tools that send a stream are done only
+ * when all is listed. */
+static int measure_peak(struct run *run)
+{
+    struct prx_dist *dist = run->opts->dist;
+    int rc = prx_backend_peak(run->be, PEAK_TIME_S, &run->peak_flop_per_s);
+
+    PRX_TRY(prx_dist_agree(dist, rc));
+    return prx_dist_sum(dist, &run->peak_flop_per_s, 1);
+}
+
+static int open_outputs(struct run *run)
+{
+    const char *run_dir = run->opts->run_dir;
+    const struct prx_model_info info = model_info(run);
+
+    PRX_TRY(prx_train_grid_init(&run->grid, run->opts, &run->data, &run->trainer,
+                                &info));
+    PRX_TRY(prx_runlog_open(&run->log, run_dir, run->position.step));
+    if (!run->recipe->train.tensorboard)
+        return 0;
+    return prx_tensorboard_open(&run->board, run_dir, run->position.step);
+}
+
+/* Of several processes all succeed, or all fail and one of them has the message. */
 static int open_all(struct run *run)
 {
     const struct prx_run_opts *opts = run->opts;
     const struct prx_recipe *recipe = run->recipe;
 
-    PRX_TRY(prx_train_data_init(&run->data, recipe));
-    PRX_TRY(prx_backend_open(opts->backend, opts->n_threads, &run->be));
-    PRX_TRY(prx_run_dir_open(opts->run_dir, opts->resume, opts->overwrite,
-                             &run->lock_fd));
-    PRX_TRY(put_recipe(run));
-    PRX_TRY(prx_train_data_open(&run->data, opts));
+    PRX_TRY(prx_dist_agree(opts->dist, open_own(run)));
+    PRX_TRY(prx_train_data_open_all(&run->data, opts));
     prx_loader_summary(run->data.loader, &run->summary);
     run->result->n_samples = run->summary.n_samples;
     run->result->n_rejected = run->summary.n_rejected;
@@ -347,17 +456,13 @@ static int open_all(struct run *run)
     };
     memcpy(run->position.samples, run->summary.fingerprint,
            sizeof(run->position.samples));
-    PRX_TRY(prx_trainer_init(&run->trainer, recipe, run->be));
+    PRX_TRY(prx_dist_agree(opts->dist,
+                           prx_trainer_init(&run->trainer, recipe, run->be)));
+    run->trainer.dist = opts->dist;
     if (opts->resume)
         PRX_TRY(resume(run));
-    /* Not earlier: tools that send a stream are done only when all is listed. */
-    PRX_TRY(prx_backend_peak(run->be, PEAK_TIME_S, &run->peak_flop_per_s));
-    const struct prx_model_info info = model_info(run);
-    PRX_TRY(prx_train_grid_init(&run->grid, opts, &run->data, &run->trainer, &info));
-    PRX_TRY(prx_runlog_open(&run->log, opts->run_dir, run->position.step));
-    if (!recipe->train.tensorboard)
-        return 0;
-    return prx_tensorboard_open(&run->board, opts->run_dir, run->position.step);
+    PRX_TRY(measure_peak(run));
+    return prx_dist_agree(opts->dist, is_first(run) ? open_outputs(run) : 0);
 }
 
 static void plot(const struct run *run)
@@ -405,11 +510,13 @@ int prx_run(const struct prx_run_opts *opts, struct prx_run_result *result)
         prx_meter_finish(&run.meter);
         result->n_steps = run.position.step;
     }
-    if (rc == 0)
+    if (rc == 0 && is_first(&run))
         plot(&run);
-    if (rc == 0 && is_stopped(&run) && run.position.step < run.recipe->train.steps)
-        rc = prx_err(PRX_ECANCELED, "stopped after step %lld; --resume goes on",
-                     (long long)run.position.step);
+    if (rc == 0 && run.is_stopping && run.position.step < run.recipe->train.steps)
+        rc = prx_dist_agree(
+            opts->dist,
+            prx_err(PRX_ECANCELED, "stopped after step %lld; --resume goes on",
+                    (long long)run.position.step));
     close_all(&run);
     return rc;
 }

@@ -3,7 +3,8 @@
  * The whole of training: batch, noise, forward, loss, backward, clip, step, average.
  *
  * The loss is a mean over samples, and gradients add up.  So a batch may be run in
- * slices, each weighing what its samples are of the whole.
+ * slices, each weighing what its samples are of the whole; and by several processes,
+ * whose sums are the whole's.
  */
 #include <math.h>
 
@@ -49,6 +50,7 @@ int prx_train_step(struct prx_trainer *trainer, const struct prx_loader_batch *b
     const struct prx_recipe *recipe = trainer->recipe;
     struct prx_param_store *params = prx_denoiser_params(trainer->denoiser);
     int64_t n_batch = batch->n_samples;
+    int64_t n_all = trainer->dist ? recipe->train.batch : n_batch;
     int64_t n_slice = recipe->train.micro_batch ? recipe->train.micro_batch : n_batch;
     double loss = 0;
     double scale = 1;
@@ -57,8 +59,10 @@ int prx_train_step(struct prx_trainer *trainer, const struct prx_loader_batch *b
     for (int64_t i = 0; i < n_batch; i += n_slice) {
         int64_t n = n_slice < n_batch - i ? n_slice : n_batch - i;
         const struct prx_loader_batch slice = slice_of(batch, i, n);
-        PRX_TRY(add_slice(trainer, &slice, (double)n / (double)n_batch, &loss));
+        PRX_TRY(add_slice(trainer, &slice, (double)n / (double)n_all, &loss));
     }
+    PRX_TRY(prx_dist_sum(trainer->dist, &loss, 1));
+    PRX_TRY(prx_dist_sum_grads(trainer->dist, params));
     PRX_TRY(prx_grad_norm(params, &report->grad_norm));
     report->loss = loss;
     report->lr = prx_lr_at(&recipe->optim.schedule, k);
