@@ -46,14 +46,19 @@ static bool is_first(const struct run *run)
     return prx_dist_is_first(run->opts->dist);
 }
 
-static bool is_stopped(const struct run *run)
+/* What any of the processes is asked for, all of them are. */
+static int ask(struct run *run)
 {
-    return run->opts->is_stopped && run->opts->is_stopped(run->opts->ctx);
-}
+    const struct prx_run_opts *opts = run->opts;
+    double wishes[] = {
+        opts->is_stopped && opts->is_stopped(opts->ctx),
+        opts->is_save_wanted && opts->is_save_wanted(opts->ctx),
+    };
 
-static bool is_save_wanted(const struct run *run)
-{
-    return run->opts->is_save_wanted && run->opts->is_save_wanted(run->opts->ctx);
+    PRX_TRY(prx_dist_max(opts->dist, wishes, 2));
+    run->is_stopping = wishes[0] > 0;
+    run->is_save_wanted = wishes[1] > 0;
+    return 0;
 }
 
 static bool is_save_due(const struct run *run)
@@ -182,8 +187,6 @@ enum {
     ALL_FLOPS,
     ALL_NULL,
     ALL_REPLACED,
-    ALL_STOPPED,
-    ALL_SAVE_WANTED,
     N_ALL,
 };
 
@@ -216,15 +219,10 @@ static int add_up(struct run *run, const struct prx_loader_batch *batch,
         [ALL_FLOPS] = batch_flops(run, batch),
         [ALL_NULL] = (double)batch->n_null,
         [ALL_REPLACED] = (double)batch->n_replaced,
-        [ALL_STOPPED] = is_stopped(run),
-        [ALL_SAVE_WANTED] = is_save_wanted(run),
     };
 
     memcpy(all, own, sizeof(own));
-    PRX_TRY(prx_dist_sum(run->opts->dist, all, N_ALL));
-    run->is_stopping = all[ALL_STOPPED] > 0;
-    run->is_save_wanted = all[ALL_SAVE_WANTED] > 0;
-    return 0;
+    return prx_dist_sum(run->opts->dist, all, N_ALL);
 }
 
 static void show(struct run *run)
@@ -334,14 +332,13 @@ static int step(struct run *run)
 
 static int train(struct run *run)
 {
-    double stopped = is_stopped(run);
-
     PRX_TRY(prx_train_grid_resume(&run->grid, run->position.step, &run->board));
-    PRX_TRY(prx_dist_max(run->opts->dist, &stopped, 1));
-    run->is_stopping = stopped > 0;
+    PRX_TRY(ask(run));
     while (run->position.step < run->recipe->train.steps && !run->is_stopping) {
         PRX_TRY(step(run));
         PRX_TRY(prx_train_grid_step(&run->grid, run->position.step, &run->board));
+        /* Not before the pictures: what stops those must stop the run behind them. */
+        PRX_TRY(ask(run));
         if (is_save_due(run))
             PRX_TRY(save(run));
     }
