@@ -274,7 +274,8 @@ struct prx_ops {
     int (*mse_bwd)(prx_be *be, prx_t *dp, bool add, prx_ct *p, prx_ct *target,
                    float weight);
 
-    /* sumsq - out[0] += sum of squares of all elements, float64 inside. */
+    /* sumsq - out[0] += sum of squares of all elements; in float64, of sums in float32
+     * of at most 1024. */
     int (*sumsq)(prx_be *be, prx_t *out, const struct prx_tensor *tensors, size_t n);
 
     /*

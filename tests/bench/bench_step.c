@@ -3,8 +3,9 @@
  * The time of a whole training step, forward to AdamW, at the sizes of bench_ops, and
  * of prx_small in as little memory as it can be trained in.
  *
- * bench_step SIZE STEPS [THREADS]: prints the median in milliseconds, the work rate
- * in GFLOP/s, and the process's peak memory in MiB.
+ * bench_step SIZE STEPS [THREADS]: prints of a step the median in milliseconds, the
+ * work rate in GFLOP/s, and that as a share of what a matrix product reaches here; the
+ * process's peak memory in MiB; and the median of a forward pass in milliseconds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,17 +98,66 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The network on @batch as it lies, timesteps of 0: what it costs does not differ. */
+static void forward(struct prx_trainer *trainer, const struct prx_loader_batch *batch)
+{
+    const int64_t x_dims[] = {batch->n_samples, batch->channels, batch->height,
+                              batch->width};
+    const int64_t text_dims[] = {batch->n_samples, batch->n_tokens, batch->text_width};
+    struct prx_backend *be = trainer->be;
+    struct prx_tensor x = {0}, t = {0}, text = {0};
+
+    must(prx_tape_reset(trainer->tape));
+    prx_tape_train(trainer->tape, false);
+    must(prx_tensor_alloc(be, PRX_F32, 4, x_dims, &x));
+    must(prx_tensor_alloc(be, PRX_F32, 1, x_dims, &t));
+    must(prx_tensor_alloc(be, PRX_F32, 3, text_dims, &text));
+    must(prx_tensor_set(be, &x, batch->latent));
+    must(prx_tensor_zero(be, &t));
+    must(prx_tensor_set(be, &text, batch->text));
+    prx_denoiser_forward(trainer->denoiser, trainer->tape,
+                         prx_tape_input(trainer->tape, &x, false), &t, &text, NULL,
+                         NULL);
+    must(prx_tape_error(trainer->tape));
+    must(prx_backend_sync(be));
+    prx_tensor_free(be, &x);
+    prx_tensor_free(be, &t);
+    prx_tensor_free(be, &text);
+    prx_tape_train(trainer->tape, true);
+}
+
+/* The median of @n runs, behind two to warm up. */
+static double time_s(struct prx_trainer *trainer, const struct prx_loader_batch *batch,
+                     bool is_step, int n)
+{
+    struct prx_step_report report;
+    double *times_s = calloc((size_t)n, sizeof(*times_s));
+
+    if (!times_s)
+        must(prx_err_nomem("the times"));
+    for (int i = -2; i < n; i++) {
+        int64_t start_ns = prx_now_ns();
+        if (is_step)
+            must(prx_train_step(trainer, batch, i + 3, &report));
+        else
+            forward(trainer, batch);
+        if (i >= 0)
+            times_s[i] = (double)(prx_now_ns() - start_ns) / 1e9;
+    }
+    qsort(times_s, (size_t)n, sizeof(*times_s), by_value);
+    double median_s = times_s[n / 2];
+    free(times_s);
+    return median_s;
+}
+
 static void bench(const struct size *size, int n_steps, int n_threads)
 {
     struct prx_recipe recipe;
     struct prx_backend *be = NULL;
     struct prx_trainer trainer = {0};
-    struct prx_step_report report;
     struct rusage usage;
-    double *steps_s = calloc((size_t)n_steps, sizeof(*steps_s));
+    double peak_flop_per_s = 0;
 
-    if (!steps_s)
-        must(prx_err_nomem("the times"));
     must(prx_recipe_init(&recipe));
     for (size_t i = 0; size->sets[i]; i++)
         must(prx_recipe_set(&recipe, size->sets[i]));
@@ -116,20 +166,17 @@ static void bench(const struct size *size, int n_steps, int n_threads)
     must(prx_trainer_init(&trainer, &recipe, be));
     struct prx_loader_batch batch = make_batch(size, &recipe);
 
-    for (int i = -2; i < n_steps; i++) { /* two to warm up */
-        int64_t start_ns = prx_now_ns();
-        must(prx_train_step(&trainer, &batch, i + 3, &report));
-        if (i >= 0)
-            steps_s[i] = (double)(prx_now_ns() - start_ns) / 1e9;
-    }
-    qsort(steps_s, (size_t)n_steps, sizeof(*steps_s), by_value);
-    double step_s = steps_s[n_steps / 2];
-    int64_t n = (size->n_side / 2) * (size->n_side / 2);
-    double flops = 3 * (double)batch.n_samples *
-                   prx_denoiser_flops(&recipe.model.config, n, n, size->n_tokens);
+    double step_s = time_s(&trainer, &batch, true, n_steps);
     getrusage(RUSAGE_SELF, &usage);
-    printf("%.1f %.1f %.0f\n", step_s * 1e3, flops / step_s / 1e9,
-           (double)usage.ru_maxrss / 1024);
+    must(prx_backend_peak(be, 0.5, &peak_flop_per_s));
+    double forward_s = time_s(&trainer, &batch, false, n_steps);
+    int64_t n = (size->n_side / 2) * (size->n_side / 2);
+    double flop_per_s =
+        3 * (double)batch.n_samples *
+        prx_denoiser_flops(&recipe.model.config, n, n, size->n_tokens) / step_s;
+    printf("%.1f %.1f %.2f %.0f %.1f\n", step_s * 1e3, flop_per_s / 1e9,
+           flop_per_s / peak_flop_per_s, (double)usage.ru_maxrss / 1024,
+           forward_s * 1e3);
 
     free((void *)batch.latent);
     free((void *)batch.text);
@@ -138,7 +185,6 @@ static void bench(const struct size *size, int n_steps, int n_threads)
     prx_trainer_release(&trainer);
     prx_backend_close(be);
     prx_recipe_release(&recipe);
-    free(steps_s);
 }
 
 int main(int argc, char **argv)

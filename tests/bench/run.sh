@@ -104,8 +104,10 @@ for size in nano:30 mid:6 small2:3; do
             >> "$work/compiled" 2> "$work/log" || echo "nan nan" >> "$work/compiled"
     done
     ours=$(cut -d' ' -f1 "$work/ours" | median)
-    printf '%-8s ours %8.1f ms %6.1f GFLOP/s %5.0f MiB' "$size" "$ours" \
-        "$(cut -d' ' -f2 "$work/ours" | median)" "$(cut -d' ' -f3 "$work/ours" | median)"
+    printf '%-8s ours %8.1f ms %6.1f GFLOP/s, %3.0f %% of a product, %5.0f MiB' "$size" \
+        "$ours" "$(cut -d' ' -f2 "$work/ours" | median)" \
+        "$(cut -d' ' -f3 "$work/ours" | median | awk '{ print 100 * $1 }')" \
+        "$(cut -d' ' -f4 "$work/ours" | median)"
     [ -z "$has_torch" ] || for form in eager compiled; do
         theirs=$(cut -d' ' -f1 "$work/$form" | median)
         printf '   %s %8.1f ms %5.0f MiB ratio %5.2f' "$form" "$theirs" \
@@ -114,4 +116,16 @@ for size in nano:30 mid:6 small2:3; do
     done
     echo
 done
+
+# The study's network, a sample at a time with its blocks run twice, where it fits.
+need_mib=20000
+free_mib=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo 2> /dev/null || echo 0)
+if [ "$free_mib" -ge "$need_mib" ]; then
+    "$b/tests/bench/bench_step" small 2 "$jobs" | while read -r step rate share mib forward; do
+        echo "prx_small, 1.17 B parameters, batch 1: step $step ms, $rate GFLOP/s," \
+            "$share of a product, $mib MiB; forward $forward ms"
+    done
+else
+    echo "bench: prx_small takes $need_mib MiB, of which $free_mib are there: left out"
+fi
 rm -rf "$work/out"
