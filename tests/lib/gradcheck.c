@@ -5,6 +5,7 @@
 #include "libdata/rng.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Rounding of a float32 loss costs about 1e-7 / STEP; four points leave an error of
@@ -51,6 +52,23 @@ int gradcheck_scramble(struct prx_param_store *store, uint64_t seed, float bound
                             value->n_dims == 1 ? 1.0f : 0.0f, bound));
     }
     return 0;
+}
+
+size_t gradcheck_get(const struct prx_param_store *store, float *out, size_t cap)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < store->n_params; i++) {
+        const struct prx_tensor *grad = &store->params[i]->grad;
+        size_t count = (size_t)prx_tensor_count(grad);
+        if (n + count > cap || prx_tensor_get(store->be, grad, out + n) < 0) {
+            fprintf(stderr, "FAIL gradients of %zu floats: %s\n", n + count,
+                    prx_err_message());
+            exit(1);
+        }
+        n += count;
+    }
+    return n * sizeof(*out);
 }
 
 static int loss_value(struct prx_tape *tape, gradcheck_fn loss_fn, void *ctx,

@@ -19,6 +19,13 @@ PRX_MUST_USE int gradcheck_scramble(struct prx_param_store *store, uint64_t seed
                                     float bound);
 
 /**
+ * gradcheck_get - every gradient of @store, in its order, into @out.
+ *
+ * Returns their bytes; more than @cap floats, or a failure, end the program.
+ */
+size_t gradcheck_get(const struct prx_param_store *store, float *out, size_t cap);
+
+/**
  * gradcheck_run - the worst relative error over the parameters of @store.
  *
  * For each, the slope of the loss along one random direction of its elements is

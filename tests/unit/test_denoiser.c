@@ -2,8 +2,7 @@
 /* The denoiser: its parameters, its start values, its gradient, its memory. */
 #include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
-#include "train/denoiser.h"
-#include "train/objective.h"
+#include "tests/lib/tiny_denoiser.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -21,20 +20,6 @@
    fail_msg("%s", prx_err_message()); \
  } while (0)
 
-static const struct prx_denoiser_config tiny = {
-    .in_channels = 3,
-    .patch_size = 2,
-    .context_in_dim = 5,
-    .hidden_size = 12,
-    .mlp_ratio = 1.5,
-    .num_heads = 2,
-    .depth = 2,
-    .axes_dim = {2, 4},
-    .theta = 10000.0,
-    .time_factor = 1000.0,
-    .time_max_period = 10000.0,
-};
-
 /* --- counts -------------------------------------------------------------------- */
 
 static void count_is_what_is_allocated(void **state)
@@ -43,7 +28,7 @@ static void count_is_what_is_allocated(void **state)
     const enum prx_resolution_mode modes[] = {PRX_RESOLUTION_NONE, PRX_RESOLUTION_VEC,
                                               PRX_RESOLUTION_TOKEN};
     for (size_t i = 0; i < 6; i++) {
-        struct prx_denoiser_config config = tiny;
+        struct prx_denoiser_config config = prx_tiny_config;
         struct prx_denoiser *denoiser = NULL;
         int64_t count = 0;
         config.resolution_mode = modes[i % 3];
@@ -65,7 +50,7 @@ static void impossible_configs(void **state)
     int64_t count;
 
     for (size_t i = 0; i < n; i++)
-        rows[i] = tiny;
+        rows[i] = prx_tiny_config;
     rows[0].in_channels = 0;
     rows[1].patch_size = -1;
     rows[2].in_channels = INT64_MAX;
@@ -89,7 +74,7 @@ static void impossible_configs(void **state)
                          PRX_EINVAL);
         assert_null(denoiser);
     }
-    assert_int_equal(prx_denoiser_config_check(&tiny), 0);
+    assert_int_equal(prx_denoiser_config_check(&prx_tiny_config), 0);
 }
 
 /* --- names ------------------------------------------------------------------------ */
@@ -158,8 +143,8 @@ static void start_values(void **state)
     float x[72 * 12], y[72 * 12];
     float largest = 0.0f;
 
-    OK(prx_denoiser_new(*state, &tiny, false, &a));
-    OK(prx_denoiser_new(*state, &tiny, false, &b));
+    OK(prx_denoiser_new(*state, &prx_tiny_config, false, &a));
+    OK(prx_denoiser_new(*state, &prx_tiny_config, false, &b));
     OK(prx_denoiser_init(a, 7));
     OK(prx_denoiser_init(b, 7));
     read_param(a, "blocks.1.attention.img_qkv_proj.weight", x, 36 * 12);
@@ -192,61 +177,6 @@ static void start_values(void **state)
 /* --- forward and gradient ------------------------------------------------------------
  */
 
-/* A denoiser with scrambled weights, and something to train it on. */
-struct fixture {
-    struct prx_backend *be;
-    struct prx_denoiser *denoiser;
-    enum prx_prediction prediction;
-    struct prx_batch batch;
-};
-
-static void fill(struct prx_backend *be, struct prx_tensor *tensor, int n_dims,
-                 const int64_t *dims, uint64_t seed)
-{
-    OK(prx_tensor_alloc(be, PRX_F32, n_dims, dims, tensor));
-    OK(gradcheck_fill(be, tensor, seed, 1.0f));
-}
-
-static void setup(struct fixture *fixture, struct prx_backend *be,
-                  const struct prx_denoiser_config *config, int64_t n_text,
-                  const int32_t *mask)
-{
-    static const float times[2] = {0.25f, 0.8f};
-    int64_t image[4] = {2, config->in_channels, 4, 6};
-
-    *fixture = (struct fixture){.be = be};
-    OK(prx_denoiser_new(be, config, true, &fixture->denoiser));
-    OK(gradcheck_scramble(prx_denoiser_params(fixture->denoiser), 1, 0.25f));
-    fill(be, &fixture->batch.latent, 4, image, 101);
-    fill(be, &fixture->batch.noise, 4, image, 102);
-    fill(be, &fixture->batch.text, 3, (int64_t[]){2, n_text, config->context_in_dim},
-         103);
-    OK(prx_tensor_alloc(be, PRX_F32, 1, (int64_t[]){2}, &fixture->batch.t));
-    OK(prx_tensor_set(be, &fixture->batch.t, times));
-    if (!mask)
-        return;
-    OK(prx_tensor_alloc(be, PRX_I32, 2, (int64_t[]){2, n_text}, &fixture->batch.mask));
-    OK(prx_tensor_set(be, &fixture->batch.mask, mask));
-}
-
-static void teardown(struct fixture *fixture)
-{
-    prx_denoiser_free(fixture->denoiser);
-    prx_tensor_free(fixture->be, &fixture->batch.latent);
-    prx_tensor_free(fixture->be, &fixture->batch.noise);
-    prx_tensor_free(fixture->be, &fixture->batch.text);
-    prx_tensor_free(fixture->be, &fixture->batch.t);
-    prx_tensor_free(fixture->be, &fixture->batch.mask);
-    prx_tensor_free(fixture->be, &fixture->batch.visible);
-}
-
-static struct prx_var *flow_loss(void *ctx, struct prx_tape *tape)
-{
-    struct fixture *fixture = ctx;
-    return prx_flow_loss(tape, fixture->denoiser, fixture->prediction, &fixture->batch,
-                         NULL, NULL);
-}
-
 static void gradient_is_the_slope(void **state)
 {
     static const int32_t masks[][6] = {
@@ -255,7 +185,6 @@ static void gradient_is_the_slope(void **state)
         {0, 0, 0, 1, 1, 1},
     };
     static const int32_t visible[] = {0, 2, 5, 1, 2, 4}; /* of 6 tokens a sample */
-    static const int64_t visible_dims[] = {2, 3};
     const struct {
         enum prx_resolution_mode mode;
         int64_t bottleneck;
@@ -282,26 +211,23 @@ static void gradient_is_the_slope(void **state)
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct prx_denoiser_config config = tiny;
-        struct fixture fixture;
+        struct prx_denoiser_config config = prx_tiny_config;
+        struct prx_tiny fixture;
         const char *name = "";
         double worst = 0.0;
 
         config.resolution_mode = rows[i].mode;
         config.bottleneck_size = rows[i].bottleneck;
         config.route = rows[i].route;
-        setup(&fixture, *state, &config, rows[i].n_text, rows[i].mask);
+        prx_tiny_init(&fixture, *state, &config, rows[i].n_text, rows[i].mask);
         fixture.prediction = rows[i].prediction;
-        if (rows[i].is_routed) {
-            struct prx_tensor *out = &fixture.batch.visible;
-            OK(prx_tensor_alloc(fixture.be, PRX_I32, 2, visible_dims, out));
-            OK(prx_tensor_set(fixture.be, out, visible));
-        }
-        OK(gradcheck_run(prx_denoiser_params(fixture.denoiser), flow_loss, &fixture,
+        if (rows[i].is_routed)
+            prx_tiny_route(&fixture, visible, 3);
+        OK(gradcheck_run(prx_denoiser_params(fixture.denoiser), prx_tiny_loss, &fixture,
                          &worst, &name));
         if (!(worst < 1e-2))
             fail_msg("row %zu: gradient of %s is off by %g", i, name, worst);
-        teardown(&fixture);
+        prx_tiny_release(&fixture);
     }
 }
 
@@ -309,16 +235,16 @@ static void backward_accumulates(void **state)
 {
     struct prx_param_store *store;
     struct prx_tape *tape = NULL;
-    struct fixture fixture;
+    struct prx_tiny fixture;
     float once[36 * 12], twice[36 * 12];
 
-    setup(&fixture, *state, &tiny, 3, NULL);
+    prx_tiny_init(&fixture, *state, &prx_tiny_config, 3, NULL);
     store = prx_denoiser_params(fixture.denoiser);
     struct prx_param *param =
         prx_param_store_find(store, "blocks.0.attention.img_qkv_proj.weight");
     OK(prx_tape_new(fixture.be, &tape));
     for (int i = 0; i < 2; i++) {
-        OK(prx_tape_backward(tape, flow_loss(&fixture, tape), 0.5f));
+        OK(prx_tape_backward(tape, prx_tiny_loss(&fixture, tape), 0.5f));
         OK(prx_tensor_get(fixture.be, &param->grad, i == 0 ? once : twice));
         OK(prx_tape_reset(tape));
     }
@@ -326,18 +252,18 @@ static void backward_accumulates(void **state)
         assert_true(fabsf(twice[i] - 2.0f * once[i]) <=
                     1e-6f * fabsf(twice[i]) + 1e-9f);
     prx_tape_free(tape);
-    teardown(&fixture);
+    prx_tiny_release(&fixture);
 }
 
 static size_t peak_of_forward(struct prx_backend *be, int64_t depth, bool train,
                               float *out)
 {
-    struct prx_denoiser_config config = tiny;
+    struct prx_denoiser_config config = prx_tiny_config;
     struct prx_tape *tape = NULL;
-    struct fixture fixture;
+    struct prx_tiny fixture;
 
     config.depth = depth;
-    setup(&fixture, be, &config, 3, NULL);
+    prx_tiny_init(&fixture, be, &config, 3, NULL);
     OK(prx_tape_new(be, &tape));
     prx_tape_train(tape, train);
     struct prx_var *y = prx_denoiser_forward(
@@ -347,7 +273,7 @@ static size_t peak_of_forward(struct prx_backend *be, int64_t depth, bool train,
     OK(prx_tensor_get(be, &y->value, out));
     size_t peak_bytes = prx_arena_peak_bytes(prx_tape_arena(tape));
     prx_tape_free(tape);
-    teardown(&fixture);
+    prx_tiny_release(&fixture);
     return peak_bytes;
 }
 
@@ -366,10 +292,10 @@ static void forward_only_memory_does_not_grow_with_depth(void **state)
 static void wrong_inputs_are_refused(void **state)
 {
     struct prx_tape *tape = NULL;
-    struct fixture fixture;
+    struct prx_tiny fixture;
     struct prx_batch bad;
 
-    setup(&fixture, *state, &tiny, 3, (const int32_t[]){1, 1, 1, 1, 1, 1});
+    prx_tiny_init(&fixture, *state, &prx_tiny_config, 3, (const int32_t[]){1, 1, 1, 1, 1, 1});
     OK(prx_tape_new(*state, &tape));
     for (int i = 0; i < 7; i++) {
         bad = fixture.batch;
@@ -406,7 +332,7 @@ static void wrong_inputs_are_refused(void **state)
     assert_non_null(prx_flow_loss(tape, fixture.denoiser, PRX_PREDICT_X0,
                                   &fixture.batch, NULL, NULL));
     prx_tape_free(tape);
-    teardown(&fixture);
+    prx_tiny_release(&fixture);
 }
 
 int main(void)

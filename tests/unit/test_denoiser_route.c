@@ -2,8 +2,7 @@
 /* Token routing in the denoiser: who sees what, and where gradients go. */
 #include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
-#include "train/denoiser.h"
-#include "train/objective.h"
+#include "tests/lib/tiny_denoiser.h"
 #include "train/sampler.h"
 
 #include <setjmp.h>
@@ -19,23 +18,6 @@
    fail_msg("%s", prx_err_message()); \
  } while (0)
 
-#define N_LATENT (2 * 3 * 4 * 6)
-#define N_TOKENS 6
-
-static const struct prx_denoiser_config plain = {
-    .in_channels = 3,
-    .patch_size = 2,
-    .context_in_dim = 5,
-    .hidden_size = 12,
-    .mlp_ratio = 1.5,
-    .num_heads = 2,
-    .depth = 4,
-    .axes_dim = {2, 4},
-    .theta = 10000.0,
-    .time_factor = 1000.0,
-    .time_max_period = 10000.0,
-};
-
 static const struct prx_route tread = {PRX_ROUTE_TREAD, 1, 2, false};
 static const struct prx_route tread_detached = {PRX_ROUTE_TREAD, 1, 2, true};
 static const struct prx_route sprint = {PRX_ROUTE_SPRINT, 1, 2, false};
@@ -43,102 +25,68 @@ static const int32_t some[] = {0, 2, 5, 1, 2, 4};
 static const int32_t all[] = {0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5};
 
 struct fixture {
-    struct prx_backend *be;
-    struct prx_denoiser *denoiser;
+    struct prx_tiny tiny;
     struct prx_tape *tape;
-    struct prx_batch batch;
 };
-
-static void fill(struct prx_backend *be, struct prx_tensor *tensor, int n_dims,
-                 const int64_t *dims, uint64_t seed)
-{
-    OK(prx_tensor_alloc(be, PRX_F32, n_dims, dims, tensor));
-    OK(gradcheck_fill(be, tensor, seed, 1.0f));
-}
 
 static void setup(struct fixture *fixture, struct prx_backend *be,
                   const struct prx_route *route, const int32_t *visible,
                   int64_t n_visible)
 {
-    static const float times[2] = {0.25f, 0.8f};
-    struct prx_denoiser_config config = plain;
-    struct prx_batch *batch = &fixture->batch;
+    struct prx_denoiser_config config = prx_tiny_config;
 
-    *fixture = (struct fixture){.be = be};
+    config.depth = 4;
     if (route)
         config.route = *route;
-    OK(prx_denoiser_new(be, &config, true, &fixture->denoiser));
-    OK(gradcheck_scramble(prx_denoiser_params(fixture->denoiser), 1, 0.25f));
+    prx_tiny_init(&fixture->tiny, be, &config, 3, NULL);
+    if (visible)
+        prx_tiny_route(&fixture->tiny, visible, n_visible);
     OK(prx_tape_new(be, &fixture->tape));
-    fill(be, &batch->latent, 4, (int64_t[]){2, 3, 4, 6}, 101);
-    fill(be, &batch->noise, 4, (int64_t[]){2, 3, 4, 6}, 102);
-    fill(be, &batch->text, 3, (int64_t[]){2, 3, 5}, 103);
-    OK(prx_tensor_alloc(be, PRX_F32, 1, (int64_t[]){2}, &batch->t));
-    OK(prx_tensor_set(be, &batch->t, times));
-    if (!visible)
-        return;
-    OK(prx_tensor_alloc(be, PRX_I32, 2, (int64_t[]){2, n_visible}, &batch->visible));
-    OK(prx_tensor_set(be, &batch->visible, visible));
 }
 
 static void teardown(struct fixture *fixture)
 {
     prx_tape_free(fixture->tape);
-    prx_denoiser_free(fixture->denoiser);
-    prx_tensor_free(fixture->be, &fixture->batch.latent);
-    prx_tensor_free(fixture->be, &fixture->batch.noise);
-    prx_tensor_free(fixture->be, &fixture->batch.text);
-    prx_tensor_free(fixture->be, &fixture->batch.t);
-    prx_tensor_free(fixture->be, &fixture->batch.visible);
+    prx_tiny_release(&fixture->tiny);
 }
 
-static void predict(struct fixture *fixture, bool train, float out[N_LATENT])
+static void predict(struct fixture *fixture, bool train, float out[PRX_TINY_LATENT])
 {
     struct prx_tape *tape = fixture->tape;
-    const struct prx_batch *batch = &fixture->batch;
+    const struct prx_batch *batch = &fixture->tiny.batch;
 
     prx_tape_train(tape, train);
     struct prx_var *y = prx_denoiser_forward(
-        fixture->denoiser, tape, prx_tape_input(tape, &batch->latent, false), &batch->t,
+        fixture->tiny.denoiser, tape, prx_tape_input(tape, &batch->latent, false), &batch->t,
         &batch->text, NULL, &batch->visible);
     OK(prx_tape_error(tape));
-    OK(prx_tensor_get(fixture->be, &y->value, out));
+    OK(prx_tensor_get(fixture->tiny.be, &y->value, out));
     OK(prx_tape_reset(tape));
 }
 
-/* Gradients of all parameters but the fusion's; 0 for what is not reached. */
 static size_t get_grads(struct fixture *fixture, bool recompute, float *out, size_t cap)
 {
-    struct prx_param_store *store = prx_denoiser_params(fixture->denoiser);
+    struct prx_param_store *store = prx_denoiser_params(fixture->tiny.denoiser);
     struct prx_tape *tape = fixture->tape;
-    size_t n = 0;
 
     prx_tape_train(tape, true);
     prx_tape_recompute(tape, recompute);
     OK(prx_param_store_zero_grad(store));
-    struct prx_var *loss = prx_flow_loss(tape, fixture->denoiser, PRX_PREDICT_VELOCITY,
-                                         &fixture->batch, NULL, NULL);
-    OK(prx_tape_backward(tape, loss, 1.0f));
+    OK(prx_tape_backward(tape, prx_tiny_loss(&fixture->tiny, tape), 1.0f));
     OK(prx_tape_reset(tape));
-    for (size_t i = 0; i < store->n_params; i++) {
-        const struct prx_tensor *grad = &store->params[i]->grad;
-        assert_true(n + (size_t)prx_tensor_count(grad) <= cap);
-        OK(prx_tensor_get(fixture->be, grad, out + n));
-        n += (size_t)prx_tensor_count(grad);
-    }
-    return n * sizeof(*out);
+    return gradcheck_get(store, out, cap);
 }
 
 static float norm_of(struct fixture *fixture, const char *name)
 {
     struct prx_param *param =
-        prx_param_store_find(prx_denoiser_params(fixture->denoiser), name);
+        prx_param_store_find(prx_denoiser_params(fixture->tiny.denoiser), name);
     float values[512];
     float sum = 0;
 
     assert_non_null(param);
     assert_true(prx_tensor_count(&param->grad) <= 512);
-    OK(prx_tensor_get(fixture->be, &param->grad, values));
+    OK(prx_tensor_get(fixture->tiny.be, &param->grad, values));
     for (int64_t i = 0; i < prx_tensor_count(&param->grad); i++)
         sum += values[i] * values[i];
     return sum;
@@ -148,7 +96,7 @@ static float norm_of(struct fixture *fixture, const char *name)
 
 static void a_route_for_all_is_none(void **state)
 {
-    float want[N_LATENT], got[N_LATENT];
+    float want[PRX_TINY_LATENT], got[PRX_TINY_LATENT];
     struct fixture fixture;
 
     setup(&fixture, *state, NULL, NULL, 0);
@@ -157,7 +105,7 @@ static void a_route_for_all_is_none(void **state)
     const struct {
         const int32_t *visible;
         int64_t n_visible;
-    } rows[] = {{NULL, 0}, {all, N_TOKENS}};
+    } rows[] = {{NULL, 0}, {all, PRX_TINY_TOKENS}};
     for (size_t i = 0; i < 2; i++) {
         setup(&fixture, *state, &tread, rows[i].visible, rows[i].n_visible);
         for (int train = 0; train < 2; train++) {
@@ -176,7 +124,7 @@ static void forward_only_is_the_same(void **state)
     } rows[] = {{&tread, some}, {&sprint, some}, {&sprint, NULL}};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        float trained[N_LATENT], got[N_LATENT];
+        float trained[PRX_TINY_LATENT], got[PRX_TINY_LATENT];
         struct fixture fixture;
         setup(&fixture, *state, rows[i].route, rows[i].visible, 3);
         predict(&fixture, true, trained);
@@ -189,10 +137,10 @@ static void forward_only_is_the_same(void **state)
 /* SPRINT fuses whether or not it routes: naming all tokens is naming none. */
 static void sprint_always_fuses(void **state)
 {
-    float named[N_LATENT], unnamed[N_LATENT], without[N_LATENT];
+    float named[PRX_TINY_LATENT], unnamed[PRX_TINY_LATENT], without[PRX_TINY_LATENT];
     struct fixture fixture;
 
-    setup(&fixture, *state, &sprint, all, N_TOKENS);
+    setup(&fixture, *state, &sprint, all, PRX_TINY_TOKENS);
     predict(&fixture, true, named);
     teardown(&fixture);
     setup(&fixture, *state, &sprint, NULL, 0);
@@ -226,7 +174,7 @@ static void recomputing_changes_no_bit(void **state)
 static void detaching_cuts_the_way_around(void **state)
 {
     static float attached[16384], detached[16384];
-    const int64_t n_visible[] = {N_TOKENS, 3};
+    const int64_t n_visible[] = {PRX_TINY_TOKENS, 3};
 
     for (size_t i = 0; i < 2; i++) {
         const int32_t *visible = n_visible[i] == 3 ? some : all;
@@ -238,7 +186,7 @@ static void detaching_cuts_the_way_around(void **state)
         teardown(&fixture);
         setup(&fixture, *state, &tread_detached, visible, n_visible[i]);
         get_grads(&fixture, false, detached, 16384);
-        if (n_visible[i] == N_TOKENS) {
+        if (n_visible[i] == PRX_TINY_TOKENS) {
             assert_memory_equal(detached, attached, n_bytes);
         } else {
             assert_true(norm_of(&fixture, "blocks.0.down_proj.weight") != into_start);
@@ -275,11 +223,13 @@ static void impossible_routes(void **state)
     };
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        struct prx_denoiser_config config = plain;
+        struct prx_denoiser_config config = prx_tiny_config;
+        config.depth = 4;
         config.route = rows[i];
         assert_int_equal(prx_denoiser_config_check(&config), PRX_EINVAL);
     }
-    struct prx_denoiser_config config = plain;
+    struct prx_denoiser_config config = prx_tiny_config;
+    config.depth = 4;
     int64_t n_plain, n_sprint;
     OK(prx_denoiser_count(&config, &n_plain));
     config.route = sprint;
@@ -290,23 +240,23 @@ static void impossible_routes(void **state)
 /* Self-guidance: away from what the routed tokens alone say. */
 static void self_guidance_is_linear_in_its_scale(void **state)
 {
-    float x[3][N_LATENT];
+    float x[3][PRX_TINY_LATENT];
     struct fixture fixture;
 
     for (int i = 0; i < 3; i++) {
         const struct prx_sampler_opts opts = {
             .n_steps = 1, .guidance_scale = i, .shift = 1.0};
         setup(&fixture, *state, &tread, some, 3);
-        const struct prx_conditions full = {.text = &fixture.batch.text};
-        const struct prx_conditions routed = {.text = &fixture.batch.text,
-                                              .visible = &fixture.batch.visible};
-        OK(prx_sample_euler(fixture.denoiser, &opts, &fixture.batch.noise, &full,
+        const struct prx_conditions full = {.text = &fixture.tiny.batch.text};
+        const struct prx_conditions routed = {.text = &fixture.tiny.batch.text,
+                                              .visible = &fixture.tiny.batch.visible};
+        OK(prx_sample_euler(fixture.tiny.denoiser, &opts, &fixture.tiny.batch.noise, &full,
                             &routed, NULL, NULL));
-        OK(prx_tensor_get(fixture.be, &fixture.batch.noise, x[i]));
+        OK(prx_tensor_get(fixture.tiny.be, &fixture.tiny.batch.noise, x[i]));
         teardown(&fixture);
     }
     assert_memory_not_equal(x[0], x[1], sizeof(x[0]));
-    for (int k = 0; k < N_LATENT; k++)
+    for (int k = 0; k < PRX_TINY_LATENT; k++)
         assert_float_equal(x[2][k] - x[1][k], x[1][k] - x[0][k], 1e-5);
 }
 

@@ -109,19 +109,6 @@ static struct prx_var *record(const struct net *net, struct prx_tape *tape,
     return prx_nn_mse(tape, call.h, &net->target, NULL);
 }
 
-static size_t get_grads(const struct net *net, float out[1024])
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < net->store.n_params; i++) {
-        const struct prx_param *param = net->store.params[i];
-        assert_true(n + (size_t)prx_tensor_count(&param->grad) <= 1024);
-        OK(prx_tensor_get(net->be, &param->grad, out + n));
-        n += (size_t)prx_tensor_count(&param->grad);
-    }
-    return n * sizeof(float);
-}
-
 static void forgetting_changes_no_bit(void **state)
 {
     float kept[1024], again[1024];
@@ -137,7 +124,7 @@ static void forgetting_changes_no_bit(void **state)
         OK(prx_param_store_zero_grad(&net.store));
         prx_tape_recompute(tape, i & 2);
         OK(prx_tape_backward(tape, record(&net, tape, 3), 0.7f));
-        size_t n_bytes = get_grads(&net, i == 0 ? kept : again);
+        size_t n_bytes = gradcheck_get(&net.store, i == 0 ? kept : again, 1024);
         if (i > 0)
             assert_memory_equal(again, kept, n_bytes);
     }

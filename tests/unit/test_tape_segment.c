@@ -122,19 +122,6 @@ static struct prx_var *chain(struct net *net, struct prx_tape *tape, prx_segment
     return prx_nn_mse(tape, call.h, &net->target, NULL);
 }
 
-/* Every gradient of the store, in its order. */
-static size_t get_grads(struct net *net, float out[1024])
-{
-    size_t n = 0;
-    for (size_t i = 0; i < net->store.n_params; i++) {
-        struct prx_param *param = net->store.params[i];
-        assert_true(n + (size_t)prx_tensor_count(&param->grad) <= 1024);
-        OK(prx_tensor_get(net->be, &param->grad, out + n));
-        n += (size_t)prx_tensor_count(&param->grad);
-    }
-    return n * sizeof(float);
-}
-
 static void segments_change_no_bit(void **state)
 {
     static const struct {
@@ -163,7 +150,7 @@ static void segments_change_no_bit(void **state)
             struct prx_var *loss = chain(&net, tape, rows[i].run, 3, &n_runs, 0);
             OK(prx_tape_error(tape));
             OK(prx_tape_backward(tape, loss, 0.7f));
-            n_bytes = get_grads(&net, j == 0 ? plain : again);
+            n_bytes = gradcheck_get(&net.store, j == 0 ? plain : again, 1024);
         }
         if (memcmp(plain, again, n_bytes) != 0)
             fail_msg("%s: another gradient as a segment", rows[i].name);

@@ -14,6 +14,7 @@
 #include "train/bf16.h"
 
 #if defined(__AVX512F__)
+# include <immintrin.h>
 # define LANES 16
 #elif defined(__AVX2__)
 # define LANES 8
@@ -111,7 +112,11 @@ INLINE vf v_select(vi mask, vf yes, vf no)
 /* The greater lanes; b's where one is NaN. */
 INLINE vf v_max(vf a, vf b)
 {
+#if LANES == 16
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#else
     return v_select(a > b, a, b);
+#endif
 }
 
 /* Sum of the lanes, in pairs: the same tree on every run. */
@@ -130,25 +135,48 @@ INLINE float v_sum(vf v)
  * of NaN.
  *
  * exp x = 2^n exp r, n = round(x / ln 2), |r| <= ln 2 / 2; exp r by its series to r^7,
- * whose first term left out is below 2^-27.
+ * whose last term is spread over r^5 and r^3 (T7 of Chebyshev; off by 2e-9).
  */
+INLINE vf v_exp_series(vf r)
+{
+    vf p = r * (1.0F / 720.0F) + 0.00837503994F;
+    p = p * r + (1.0F / 24.0F);
+    p = p * r + 0.166664162F;
+    p = p * r + 0.5F;
+    p = p * r + 1.0F;
+    return p * r + 1.0F;
+}
+
+#define LN2_HIGH 0.693359375F /* ln 2 in two parts, the first of few bits */
+#define LN2_LOW  -2.12194440e-4F
+#define EXP_LOW  -87.3365F
+#define EXP_HIGH 88.3762F
+
+#if LANES == 16
+/* The processor rounds and scales by powers of two itself. */
+INLINE vf v_exp(vf x)
+{
+    __m512 low = _mm512_set1_ps(EXP_LOW), high = _mm512_set1_ps(EXP_HIGH);
+    vf at = (vf)_mm512_min_ps(high, (__m512)x); /* NaN stays */
+    vf n = (vf)_mm512_roundscale_ps((__m512)(at * 1.44269504F),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    vf p = v_exp_series(at - n * LN2_HIGH - n * LN2_LOW);
+    __mmask16 is_there = _mm512_cmp_ps_mask((__m512)x, low, _CMP_NLT_UQ);
+    return (vf)_mm512_maskz_scalef_ps(is_there, (__m512)p, (__m512)n);
+}
+#else
 INLINE vf v_exp(vf x)
 {
     const float round_bias = 12582912.0F; /* 1.5 * 2^23: adding it rounds */
-    vf low = v_set(-87.3365F), high = v_set(88.3762F);
+    vf low = v_set(EXP_LOW), high = v_set(EXP_HIGH);
     vf at = v_select(x > high, high, x); /* what is too low is overruled at the end */
     vf shifted = at * 1.44269504F + round_bias;
     vf n = shifted - round_bias;
-    vf r = at - n * 0.693359375F + n * 2.12194440e-4F; /* ln 2 in two parts */
-    vf p = r * (1.0F / 5040.0F) + (1.0F / 720.0F);
-    p = p * r + (1.0F / 120.0F);
-    p = p * r + (1.0F / 24.0F);
-    p = p * r + (1.0F / 6.0F);
-    p = p * r + 0.5F;
-    p = p * r * r + r + 1.0F;
+    vf p = v_exp_series(at - n * LN2_HIGH - n * LN2_LOW);
     vu exponent = ((vu)shifted << 23) + (127U << 23); /* n is in its lowest bits */
     return v_select(x < low, (vf){0}, p * (vf)exponent);
 }
+#endif
 
 typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t i4 __attribute__((vector_size(16)));
