@@ -295,7 +295,8 @@ static void wrong_inputs_are_refused(void **state)
     struct prx_tiny fixture;
     struct prx_batch bad;
 
-    prx_tiny_init(&fixture, *state, &prx_tiny_config, 3, (const int32_t[]){1, 1, 1, 1, 1, 1});
+    prx_tiny_init(&fixture, *state, &prx_tiny_config, 3,
+                  (const int32_t[]){1, 1, 1, 1, 1, 1});
     OK(prx_tape_new(*state, &tape));
     for (int i = 0; i < 7; i++) {
         bad = fixture.batch;

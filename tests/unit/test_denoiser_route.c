@@ -57,8 +57,8 @@ static void predict(struct fixture *fixture, bool train, float out[PRX_TINY_LATE
 
     prx_tape_train(tape, train);
     struct prx_var *y = prx_denoiser_forward(
-        fixture->tiny.denoiser, tape, prx_tape_input(tape, &batch->latent, false), &batch->t,
-        &batch->text, NULL, &batch->visible);
+        fixture->tiny.denoiser, tape, prx_tape_input(tape, &batch->latent, false),
+        &batch->t, &batch->text, NULL, &batch->visible);
     OK(prx_tape_error(tape));
     OK(prx_tensor_get(fixture->tiny.be, &y->value, out));
     OK(prx_tape_reset(tape));
@@ -247,12 +247,13 @@ static void self_guidance_is_linear_in_its_scale(void **state)
         const struct prx_sampler_opts opts = {
             .n_steps = 1, .guidance_scale = i, .shift = 1.0};
         setup(&fixture, *state, &tread, some, 3);
-        const struct prx_conditions full = {.text = &fixture.tiny.batch.text};
-        const struct prx_conditions routed = {.text = &fixture.tiny.batch.text,
-                                              .visible = &fixture.tiny.batch.visible};
-        OK(prx_sample_euler(fixture.tiny.denoiser, &opts, &fixture.tiny.batch.noise, &full,
-                            &routed, NULL, NULL));
-        OK(prx_tensor_get(fixture.tiny.be, &fixture.tiny.batch.noise, x[i]));
+        struct prx_batch *batch = &fixture.tiny.batch;
+        const struct prx_conditions full = {.text = &batch->text};
+        const struct prx_conditions routed = {.text = &batch->text,
+                                              .visible = &batch->visible};
+        OK(prx_sample_euler(fixture.tiny.denoiser, &opts, &batch->noise, &full, &routed,
+                            NULL, NULL));
+        OK(prx_tensor_get(fixture.tiny.be, &batch->noise, x[i]));
         teardown(&fixture);
     }
     assert_memory_not_equal(x[0], x[1], sizeof(x[0]));
