@@ -83,6 +83,7 @@ struct prx_var {
     struct prx_space *space; /* whose memory this is */
     struct prx_note *note;   /* how its gradient runs on; NULL: it does not */
     bool is_forgotten;       /* its memory was given back, and is taken when needed */
+    bool is_spent;           /* its gradient may be written over it */
     uint32_t blocks_read;    /* bit per column block that has a reader */
     uint32_t blocks_written; /* ... whose gradient is there */
     float loss_weight;       /* gradient of a loss: a number of the host */
@@ -129,6 +130,13 @@ struct prx_var *prx_tape_rewind(struct prx_tape *tape, struct prx_arena_mark mar
  * forgotten before them.  On a tape that does not train this does nothing.
  */
 void prx_tape_forget(struct prx_tape *tape, struct prx_var *x);
+
+/*
+ * prx_var_spend - let the gradient of @x take the place of its value.
+ *
+ * For operands of prx_nn_gated_gelu() that nothing else reads; others are left alone.
+ */
+void prx_var_spend(struct prx_var *x);
 
 /*
  * A segment is a part of a network that can be run again, so that its values need

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Forgotten values: the same gradients, bit for bit, in less memory. */
+/* Forgotten and spent values: the same gradients, bit for bit, in less memory. */
 #include "tests/lib/backends.h"
 #include "tests/lib/gradcheck.h"
 
@@ -24,7 +24,7 @@ struct net {
     struct prx_param_store store;
     struct prx_param *tokens, *cond, *mod, *qkv, *scale, *out, *gate, *up, *down;
     struct prx_tensor target;
-    bool forgets;
+    bool forgets, spends;
 };
 
 static void add(struct net *net, const char *name, int n_dims, const int64_t *dims,
@@ -88,8 +88,13 @@ static struct prx_var *run_block(const void *ctx)
     struct prx_var *middle = prx_nn_gate_residual(tape, call->h, a, mod, 2);
     forget(net, tape, u);
     u = prx_nn_ln_modulate(tape, middle, mod, 3, 4, EPS);
-    struct prx_var *y = prx_nn_gated_gelu(tape, prx_nn_linear(tape, u, net->gate, NULL),
-                                          prx_nn_linear(tape, u, net->up, NULL));
+    struct prx_var *gate = prx_nn_linear(tape, u, net->gate, NULL);
+    struct prx_var *up = prx_nn_linear(tape, u, net->up, NULL);
+    struct prx_var *y = prx_nn_gated_gelu(tape, gate, up);
+    if (net->spends) {
+        prx_var_spend(gate);
+        prx_var_spend(up);
+    }
     struct prx_var *d = prx_nn_linear(tape, y, net->down, NULL);
     forget(net, tape, y);
     struct prx_var *out = prx_nn_gate_residual(tape, middle, d, mod, 5);
@@ -117,9 +122,10 @@ static void forgetting_changes_no_bit(void **state)
 
     net_init(&net, *state);
     OK(prx_tape_new(*state, &tape));
-    /* Plain, forgetting, recomputing, both. */
-    for (int i = 0; i < 4; i++) {
+    /* Plain, forgetting, spending, recomputing, and all of these together. */
+    for (int i = 0; i < 8; i++) {
         net.forgets = i & 1;
+        net.spends = i & 4;
         OK(prx_tape_reset(tape));
         OK(prx_param_store_zero_grad(&net.store));
         prx_tape_recompute(tape, i & 2);
@@ -132,11 +138,12 @@ static void forgetting_changes_no_bit(void **state)
     net_release(&net);
 }
 
-static size_t peak_of(struct net *net, bool forgets, int n_blocks)
+static size_t peak_of(struct net *net, bool forgets, bool spends, int n_blocks)
 {
     struct prx_tape *tape = NULL;
 
     net->forgets = forgets;
+    net->spends = spends;
     OK(prx_tape_new(net->be, &tape));
     OK(prx_tape_backward(tape, record(net, tape, n_blocks), 1.0f));
     size_t peak_bytes = prx_tape_peak_bytes(tape);
@@ -151,9 +158,22 @@ static void forgotten_memory_is_used_again(void **state)
     net_init(&net, *state);
     /* A block more keeps five tensors less: u, q, k, the middle, u of one size, and
      * y; tensors begin at multiples of 64 bytes. */
-    size_t kept = peak_of(&net, false, 9) - peak_of(&net, false, 8);
-    size_t less = peak_of(&net, true, 9) - peak_of(&net, true, 8);
+    size_t kept = peak_of(&net, false, false, 9) - peak_of(&net, false, false, 8);
+    size_t less = peak_of(&net, true, false, 9) - peak_of(&net, true, false, 8);
     assert_int_equal(kept - less, 5 * 256 + 320);
+    net_release(&net);
+}
+
+/* The gradients of gate and up, that a block's walk would begin with. */
+static void spent_memory_is_the_gradients(void **state)
+{
+    struct net net;
+
+    net_init(&net, *state);
+    for (int forgets = 0; forgets < 2; forgets++)
+        assert_int_equal(peak_of(&net, forgets, false, 3) -
+                             peak_of(&net, forgets, true, 3),
+                         2 * 320);
     net_release(&net);
 }
 
@@ -183,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forgetting_changes_no_bit),
         cmocka_unit_test(forgotten_memory_is_used_again),
+        cmocka_unit_test(spent_memory_is_the_gradients),
         cmocka_unit_test(forgetting_needs_a_tape_that_trains),
     };
     return cmocka_run_group_tests_name("ref", tests, prx_open_ref, prx_close_backend) +

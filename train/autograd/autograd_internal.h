@@ -107,6 +107,10 @@ PRX_MUST_USE int prx_grad_open(struct prx_tape *tape, struct prx_var *x,
 PRX_MUST_USE int prx_grad_open_set(struct prx_tape *tape, struct prx_var *x,
                                    struct prx_grad *out);
 
+/** prx_grad_open_over - the same for an op whose gradient may alias the operand @x. */
+PRX_MUST_USE int prx_grad_open_over(struct prx_tape *tape, struct prx_var *x,
+                                    struct prx_grad *out);
+
 /** prx_grad_open_block - the same for an op that overwrites a declared block of @x. */
 PRX_MUST_USE int prx_grad_open_block(struct prx_tape *tape, struct prx_var *x,
                                      int64_t col, int64_t width, struct prx_grad *out);

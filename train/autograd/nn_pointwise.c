@@ -81,8 +81,8 @@ static int gated_gelu_bwd(struct prx_tape *tape, const void *note)
 
     PRX_TRY(prx_tape_remake(tape, n->a));
     PRX_TRY(prx_tape_remake(tape, n->b));
-    PRX_TRY(prx_grad_open_set(tape, n->a, &dg));
-    PRX_TRY(prx_grad_open_set(tape, n->b, &du));
+    PRX_TRY(prx_grad_open_over(tape, n->a, &dg));
+    PRX_TRY(prx_grad_open_over(tape, n->b, &du));
     PRX_TRY(tape->be->ops->gated_gelu_bwd(tape->be, dg.to, du.to, &n->note.out->grad,
                                           &n->a->value, &n->b->value));
     PRX_TRY(prx_grad_close(tape, &dg));

@@ -50,6 +50,15 @@ int prx_grad_open_set(struct prx_tape *tape, struct prx_var *x, struct prx_grad 
     return out->add ? open_aside(tape, &x->value, &x->grad, out) : 0;
 }
 
+int prx_grad_open_over(struct prx_tape *tape, struct prx_var *x, struct prx_grad *out)
+{
+    if (!x->is_spent || !x->needs_grad || x->grad.data || x->blocks_read)
+        return prx_grad_open_set(tape, x, out);
+    x->grad = x->value;
+    *out = (struct prx_grad){.to = &x->grad};
+    return 0;
+}
+
 int prx_grad_open_param(struct prx_tape *tape, struct prx_param *param,
                         struct prx_grad *out)
 {

@@ -63,6 +63,12 @@ void prx_tape_forget(struct prx_tape *tape, struct prx_var *x)
     (void)prx_tape_fails(tape, prx_space_give(x->space, &x->value));
 }
 
+void prx_var_spend(struct prx_var *x)
+{
+    if (x)
+        x->is_spent = true;
+}
+
 int prx_tape_remake(struct prx_tape *tape, struct prx_var *x)
 {
     if (!x->is_forgotten || x->value.data)

@@ -55,6 +55,8 @@ static struct prx_var *mlp(const struct prx_block *block, struct prx_tape *tape,
     struct prx_var *gate = prx_nn_linear(tape, u, block->gate_proj, NULL); // [B, N, F]
     struct prx_var *up = prx_nn_linear(tape, u, block->up_proj, NULL);     // [B, N, F]
     struct prx_var *y = prx_nn_gated_gelu(tape, gate, up);
+    prx_var_spend(gate);
+    prx_var_spend(up);
     struct prx_var *down = prx_nn_linear(tape, y, block->down_proj, NULL);
     prx_tape_forget(tape, y);
     return down;
