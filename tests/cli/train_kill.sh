@@ -14,9 +14,10 @@ train: {steps: 1000000, batch: 5, checkpoint_every: 2}
 sample: {size_px: 64}
 YAML
 
-# Delays of 20 to 520 ms, the same ones every time: in setting up, stepping, saving.
-delays=$(awk -v n="${KILLS:-8}" 'BEGIN {
-    for (srand(1); n > 0; n--) printf "%.3f ", 0.02 + rand() / 2 }')
+# Delays of 20 to 720 ms, the same ones every time: in setting up, stepping, saving.
+# Sanitizers take their time to set up.
+delays=$(awk -v n="${KILLS:-8}" -v slower="${SAN:+4}" 'BEGIN {
+    for (srand(1); n > 0; n--) printf "%.3f ", 0.02 + 0.7 * rand() * (slower ? slower : 1) }')
 n_lived=0
 n_saved=0
 for delay in $delays; do

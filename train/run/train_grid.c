@@ -141,10 +141,10 @@ out:
 
 static bool is_due(const struct prx_train_grid *grid, int64_t step)
 {
+    if (!grid->is_open || step == 0)
+        return false;
     const struct prx_recipe *recipe = grid->run->recipe;
-
-    return grid->is_open && step > 0 &&
-           (step % recipe->sample.every == 0 || step == recipe->train.steps);
+    return step % recipe->sample.every == 0 || step == recipe->train.steps;
 }
 
 int prx_train_grid_step(struct prx_train_grid *grid, int64_t step,
