@@ -85,7 +85,8 @@ done
 echo "bench: training ops"
 "$b/tests/bench/bench_ops" all "$jobs"
 
-# A step of ours and one of PyTorch, in turn; medians of the turns.
+# A step of ours and one of PyTorch, in turn; medians of the turns, and of their ratios:
+# a machine whose speed wanders does so from turn to turn.
 has_torch=$("$python" -c 'import torch, diffusers; print(torch.__version__)' \
     2> /dev/null || true)
 echo "bench: training steps, float32, $jobs threads${has_torch:+, PyTorch $has_torch}"
@@ -96,7 +97,7 @@ for size in nano:30 mid:6 small2:3; do
     : > "$work/ours"
     : > "$work/eager"
     : > "$work/compiled"
-    for _ in 1 2 3; do
+    for _ in 1 2 3 4 5; do
         "$b/tests/bench/bench_step" "$size" "$steps" "$jobs" >> "$work/ours"
         [ -n "$has_torch" ] || continue
         "$python" tests/bench/torch_step.py "$size" "$steps" "$jobs" >> "$work/eager"
@@ -112,7 +113,7 @@ for size in nano:30 mid:6 small2:3; do
         theirs=$(cut -d' ' -f1 "$work/$form" | median)
         printf '   %s %8.1f ms %5.0f MiB ratio %5.2f' "$form" "$theirs" \
             "$(cut -d' ' -f2 "$work/$form" | median)" \
-            "$(echo "$theirs $ours" | awk '{ print $1 / $2 }')"
+            "$(paste "$work/$form" "$work/ours" | awk '{ print $1 / $3 }' | median)"
     done
     echo
 done
