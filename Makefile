@@ -97,10 +97,13 @@ all: $(PROGS) ## build every program into build/bin (the default)
 MAKEFLAGS += --no-builtin-rules
 
 # The probe's answer depends on the knobs; a change of either rebuilds.
+NUMBER_SIGN := \#
 KNOBS := CC=$(CC) CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN)
-$(PROBE): mk/probe.sh $(shell [ "$$(head -n1 $(PROBE) 2>/dev/null)" = "\# $(KNOBS)" ] || echo FORCE)
+$(PROBE): mk/probe.sh $(shell [ "$$(head -n1 $(PROBE) 2>/dev/null)" = "$(NUMBER_SIGN) $(KNOBS)" ] || echo FORCE)
 	@mkdir -p $(@D)
 	$(call say,PROBE,$@)CC='$(CC)' CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN) KNOBS='$(KNOBS)' sh mk/probe.sh > $@.tmp && mv $@.tmp $@
+# Phony, for .SECONDARY would let a file that is not there pass for one that is.
+.PHONY: FORCE
 FORCE:
 
 $(B)/flags: FORCE
