@@ -3,8 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "libdata/buf.h"
 #include "tools/tool.h"
 #include "train/checkpoint.h"
 
@@ -60,6 +62,33 @@ static bool is_file(const char *dest)
     return n > n_suffix && strcmp(dest + n - n_suffix, suffix) == 0;
 }
 
+static bool has(const char *folder, const char *name)
+{
+    struct prx_str path = {0};
+    bool is_there = prx_str_printf(&path, "%s/%s", folder, name) == 0 &&
+                    access(path.bytes, F_OK) == 0;
+
+    prx_str_release(&path);
+    return is_there;
+}
+
+/* A folder is removed as a whole: only one that was exported, and can be again. */
+static int check_dest(const char *dest)
+{
+    struct stat stat_of;
+
+    if (stat(dest, &stat_of) != 0)
+        return 0;
+    if (!tool_common.overwrite)
+        return prx_err(PRX_EEXIST, "%s: is there already; --overwrite replaces it",
+                       dest);
+    if (S_ISDIR(stat_of.st_mode) &&
+        (!has(dest, "model_index.json") || has(dest, "trainer")))
+        return prx_err(PRX_EEXIST, "%s: not an exported model; it is not replaced",
+                       dest);
+    return 0;
+}
+
 static int check_words(size_t n_operands)
 {
     const char *dest = tool_common.output;
@@ -70,10 +99,7 @@ static int check_words(size_t n_operands)
         return tool_usage("-o: name what to write");
     if (cfg.names == NAMES_PRX && !is_file(dest))
         return tool_usage("--names prx: only in a file, NAME.safetensors");
-    if (!tool_common.overwrite && access(dest, F_OK) == 0)
-        return prx_err(PRX_EEXIST, "%s: is there already; --overwrite replaces it",
-                       dest);
-    return 0;
+    return check_dest(dest);
 }
 
 static int run(const char **operands, size_t n_operands)

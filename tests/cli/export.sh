@@ -52,6 +52,12 @@ is "an existing folder is refused" "$status" 1
 says "by name" err 'model: is there already'
 run prx-export run -o model --overwrite
 is "or replaced" "$status" 0
+for folder in run run/ckpt-0000003 photos; do
+    before=$(digest "$folder")
+    run prx-export run -o "$folder" --overwrite
+    is "$folder is no exported model, and is not replaced" \
+        "$status $(digest "$folder")" "1 $before"
+done
 run prx-export run -o other --names prx
 is "a folder has diffusers' names" "$status" 2
 run prx-export run
