@@ -8,6 +8,9 @@
  * that names something that is there is taken literally; otherwise braces are
  * spelled out, then globs are matched.  Pipes and devices are read as tars.
  *
+ * Samples in the skip list beside what is read (skip.h) are passed over, as if they
+ * were not there.
+ *
  * Bad data is not an error of the source.  A member or sample that cannot be
  * used comes out as a sample with reject_reason set, so that every input is
  * accounted for; reading goes on behind it.  A tear (a shard that ends in the
@@ -77,14 +80,21 @@ PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *s
  * prx_source_plan - add to @plan the text that fixes what this source yields.
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of
- * its files and a hash of their names and sizes; one for the part, if it is not
- * all.  Of standard input nothing is known but its name.  Resuming compares the
+ * its files and a hash of their names and sizes; one a skip list, with its hash; one
+ * for the part, if it is not all.  Of standard input nothing is known but its name.  Resuming compares the
  * hash of this text.
  */
 PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);
 
 /** prx_source_total - expected number of samples, or 0 where nobody knows. */
 uint64_t prx_source_total(const struct prx_source *source);
+
+/**
+ * prx_source_hidden - how many samples have been passed over up to now.
+ *
+ * They are in a skip list (skip.h), have no serial and count nowhere else.
+ */
+uint64_t prx_source_hidden(const struct prx_source *source);
 
 /**
  * prx_source_has - true if writing to @path could change what @source reads.

@@ -23,6 +23,8 @@ liblcms2-dev pc:lcms2
 libxxhash-dev pc:libxxhash
 libjansson-dev pc:jansson
 libyaml-dev pc:yaml-0.1
+liblmdb-dev pc:lmdb
+libcurl4-openssl-dev pc:libcurl
 libcmocka-dev pc:cmocka
 gnuplot-nox cmd:gnuplot
 mandoc cmd:mandoc'

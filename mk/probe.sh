@@ -25,7 +25,8 @@ links() { # libs...: does a program with this header link?  Source on stdin.
     "$CC" -o "$tmp/t" "$tmp/t.c" "$@" > /dev/null 2>&1
 }
 
-for p in libarchive libjpeg spng libwebp libwebpdemux lcms2 libxxhash jansson yaml-0.1; do
+for p in libarchive libjpeg spng libwebp libwebpdemux lcms2 libxxhash jansson yaml-0.1 \
+    lmdb libcurl; do
     required "$p"
 done
 

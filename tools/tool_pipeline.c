@@ -20,6 +20,7 @@ struct report {
     struct tool_report base;
     struct prx_meter meter;
     uint64_t n_settled;     /* samples that earlier runs have finished */
+    uint64_t n_hidden;      /* samples passed over by skip lists */
     struct prx_error error; /* of a callback, which can only stop the run */
 };
 
@@ -90,7 +91,10 @@ static int close_report(struct report *report, const struct prx_sink_totals *tot
         prx_log_warning("there are no samples in the source");
     if (report->base.n_rejected < totals->n_rejected)
         forget_rejects(&report->base, totals->n_rejected);
-    json_t *stats = json_pack("{s:I, s:I, s:I}",
+    if (report->n_hidden > 0)
+        prx_log_info("%" PRIu64 " samples are hidden by skip lists", report->n_hidden);
+    json_t *stats = json_pack("{s:I, s:I, s:I, s:I}",
+                              "hidden", (json_int_t)report->n_hidden,
                               "kept", (json_int_t)totals->n_samples,
                               "shards", (json_int_t)totals->n_shards,
                               "bytes", (json_int_t)totals->n_bytes);
@@ -144,6 +148,7 @@ static int run(struct report *report, struct prx_source *source,
         prx_log_info("%" PRIu64 " samples are settled by an earlier run",
                      report->n_settled);
     int rc = prx_pipeline_run(source, stages, n_stages, sink, &opts, &counts);
+    report->n_hidden = prx_source_hidden(source);
     return report->error.code < 0 ? prx_err_restore(&report->error) : rc;
 }
 

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "libdata/hash.h"
+#include "libdata/skip.h"
 #include "libdata/source/source_internal.h"
 
 #define NOT_A_FILE UINT64_MAX /* as n_bytes: a socket, a dangling link, ... */
@@ -44,6 +45,7 @@ struct source_dir {
     struct prx_str names; /* each with its NUL */
     struct prx_hasher *hasher;
     char list_hash[PRX_HASH_HEX_BYTES];
+    struct prx_skip skip; /* wanted only while files are listed */
     size_t i_next;
     struct prx_str path; /* scratch */
 };
@@ -246,9 +248,18 @@ static int list_folder(struct source_dir *dir, const char *below,
         bool is_sample = makes_sample(&found[i]);
         for (; i_end < folder.n_found && is_same_key(&found[i], &found[i_end]); i_end++)
             is_sample |= makes_sample(&found[i_end]);
-        for (size_t k = i; is_sample && k < i_end; k++)
+        if (!is_sample)
+            continue;
+        prx_str_reset(&path);
+        PRX_GO(prx_str_printf(&path, "%s%.*s", below, (int)found[i].n_sort - 1,
+                              found[i].name));
+        if (prx_skip_find(&dir->skip, path.bytes)) {
+            dir->base.n_hidden++;
+            continue;
+        }
+        for (size_t k = i; k < i_end; k++)
             PRX_GO(keep_file(dir, below, &found[k]));
-        dir->base.n_total += is_sample;
+        dir->base.n_total++;
     }
 out:
     folder_release(&folder);
@@ -306,14 +317,16 @@ static int dir_next(struct prx_source *source, struct prx_sample *sample)
 static int dir_plan(const struct prx_source *source, struct prx_str *plan)
 {
     const struct source_dir *dir = (const struct source_dir *)source;
-    return prx_str_printf(plan, "folder %s %zu files %s\n", dir->root, dir->n_files,
-                          dir->list_hash);
+    PRX_TRY(prx_str_printf(plan, "folder %s %zu files %s\n", dir->root, dir->n_files,
+                           dir->list_hash));
+    return prx_skip_plan(dir->root, plan);
 }
 
 static void dir_close(struct prx_source *source)
 {
     struct source_dir *dir = (struct source_dir *)source;
 
+    prx_skip_release(&dir->skip);
     prx_hasher_free(dir->hasher);
     prx_str_release(&dir->names);
     prx_str_release(&dir->path);
@@ -336,8 +349,8 @@ static bool dir_has(const struct prx_source *source, const char *path, bool is_f
 static const struct prx_source_ops dir_ops = {dir_next, dir_plan, NULL, dir_close,
                                               dir_has};
 
-int prx_source_dir_open(const char *path, const struct prx_source_opts *opts,
-                        struct prx_source **out)
+static int open_folder(const char *const *paths, size_t n_paths,
+                       const struct prx_source_opts *opts, struct prx_source **out)
 {
     struct source_dir *dir = calloc(1, sizeof(*dir));
     int rc = 0;
@@ -347,15 +360,30 @@ int prx_source_dir_open(const char *path, const struct prx_source_opts *opts,
     dir->base.ops = &dir_ops;
     dir->n_member_bytes_max =
         opts->n_member_bytes_max ? opts->n_member_bytes_max : PRX_MEMBER_BYTES_MAX;
-    PRX_GO(prx_strdup(path, &dir->root));
+    (void)n_paths; /* one: not a shard */
+    PRX_GO(prx_strdup(paths[0], &dir->root));
     for (size_t n = strlen(dir->root); n > 1 && dir->root[n - 1] == '/'; n--)
         dir->root[n - 1] = '\0';
+    PRX_GO(prx_skip_read(&dir->skip, dir->root));
     PRX_GO(prx_hasher_new(&dir->hasher));
     PRX_GO(list_folder(dir, "", NULL));
+    prx_skip_release(&dir->skip);
     prx_hasher_hex(dir->hasher, dir->list_hash);
+    dir->base.has_total = true;
     *out = &dir->base;
 out:
     if (rc < 0)
         dir_close(&dir->base);
     return rc;
 }
+
+static bool takes_folder(const char *path, const struct stat *st)
+{
+    (void)path;
+    return S_ISDIR(st->st_mode);
+}
+
+const struct prx_source_kind prx_source_dir_kind = {
+    .takes = takes_folder,
+    .open = open_folder,
+};

@@ -2,10 +2,12 @@
 /*
  * source_internal.h - what a kind of source provides.
  *
- * A new kind is one file and one row in source.c.
+ * A new kind is one file and one row in source_word.c.
  */
 #ifndef PRX_SOURCE_INTERNAL_H
 #define PRX_SOURCE_INTERNAL_H
+
+#include <sys/stat.h>
 
 #include "libdata/source.h"
 
@@ -24,16 +26,57 @@ struct prx_source_ops {
 /* The first member of every kind's own struct. */
 struct prx_source {
     const struct prx_source_ops *ops;
-    uint64_t n_total; /* expected samples, 0 = unknown */
-    uint64_t n_given; /* samples given out so far */
+    uint64_t n_total;  /* expected samples, 0 = unknown */
+    bool has_total;    /* n_total is known, even where it is 0 */
+    uint64_t n_given;  /* samples given out so far */
+    uint64_t n_hidden; /* samples passed over so far: they are in a skip list */
 };
 
-int prx_source_dir_open(const char *path, const struct prx_source_opts *opts,
-                        struct prx_source **out);
+struct prx_inputs;
 
-/* @paths: shard files in order ("-" for standard input); copied. */
-int prx_source_tar_open(const char *const *paths, size_t n_paths,
-                        const struct prx_source_opts *opts, struct prx_source **out);
+/* What words can name, and who reads it. */
+struct prx_source_kind {
+    /* Is the file or folder at @path of this kind?  NULL: none is. */
+    bool (*takes)(const char *path, const struct stat *st);
+    const char *scheme; /* "lmdb:": words that begin so are of this kind, or NULL */
+    /* Add the inputs that @word, with its scheme, means.  NULL without a scheme. */
+    int (*add)(struct prx_inputs *inputs, const char *word,
+               const struct prx_source_opts *opts);
+    /* Inputs are files that stand alone: ranks may share them out whole, and open()
+     * takes all that stand next to each other.  Else it takes one. */
+    bool is_shard;
+    /* @paths: of inputs, in order; copied. */
+    int (*open)(const char *const *paths, size_t n_paths,
+                const struct prx_source_opts *opts, struct prx_source **out);
+};
+
+extern const struct prx_source_kind prx_source_dir_kind;
+extern const struct prx_source_kind prx_source_tar_kind;
+extern const struct prx_source_kind prx_source_stream_kind; /* a pipe; "-" */
+
+/* One thing to read, found in the words. */
+struct prx_input {
+    const struct prx_source_kind *kind;
+    char *path;         /* owned; as the kind's open() wants it */
+    uint64_t n_samples; /* 0 = unknown */
+};
+
+struct prx_inputs {
+    struct prx_input *inputs;
+    size_t n_inputs, cap_inputs;
+};
+
+void prx_inputs_release(struct prx_inputs *all);
+PRX_MUST_USE int prx_inputs_add(struct prx_inputs *all,
+                                const struct prx_source_kind *kind, const char *path,
+                                uint64_t n_samples);
+
+/** prx_inputs_read - what @words mean; errors as prx_source_open()'s. */
+PRX_MUST_USE int prx_inputs_read(struct prx_inputs *all, const char *const *words,
+                                 size_t n_words, const struct prx_source_opts *opts);
+
+/** prx_path_ends_with - has @path a name before one of @ends, a NULL-ended list? */
+bool prx_path_ends_with(const char *path, const char *const *ends);
 
 /** prx_path_is_below - true if resolved @path is the folder @root or below it. */
 bool prx_path_is_below(const char *path, const char *root);

@@ -159,6 +159,7 @@ static int read_inner(struct source_shuffle *shuffle)
     }
     if (rc < 0)
         goto out;
+    shuffle->base.n_hidden = prx_source_hidden(shuffle->inner);
     PRX_GO(flush_spool(shuffle));
     if (shuffle->n_places > 0)
         qsort(shuffle->places, shuffle->n_places, sizeof(*shuffle->places),

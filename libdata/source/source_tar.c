@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "libdata/path.h"
+#include "libdata/skip.h"
 #include "libdata/source/source_internal.h"
 
 #define N_BLOCK_BYTES 512
@@ -56,6 +57,7 @@ struct source_tar {
     uint64_t n_member_bytes_max;
     size_t i_path;
     struct shard shard;
+    struct prx_skip skip;     /* of the shard that is open */
     struct prx_sample sample; /* being gathered; key NULL: none */
     atomic_bool is_canceled;
     uint8_t block[N_STREAM_READ_BYTES];
@@ -160,6 +162,9 @@ static int shard_open(struct source_tar *tar, const char *path)
     struct stat st;
 
     *shard = (struct shard){.path = is_stdin ? "standard input" : path};
+    prx_skip_release(&tar->skip);
+    if (!is_stdin)
+        PRX_TRY(prx_skip_read(&tar->skip, path));
     shard->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (shard->fd < 0 || fstat(shard->fd, &st) < 0)
         return prx_err_sys("%s", shard->path);
@@ -354,8 +359,15 @@ static int tar_next(struct prx_source *source, struct prx_sample *sample)
 
     for (;;) {
         int got = shard_next(tar, sample);
-        if (got != 0)
+        if (got < 0)
             return got;
+        if (got > 0 && !prx_skip_find(&tar->skip, sample->key))
+            return got;
+        if (got > 0) {
+            tar->base.n_hidden++;
+            prx_sample_reset(sample);
+            continue;
+        }
         if (tar->i_path == tar->paths.n_paths)
             return 0;
         PRX_TRY(shard_open(tar, tar->paths.paths[tar->i_path++]));
@@ -366,9 +378,11 @@ static int tar_plan(const struct prx_source *source, struct prx_str *plan)
 {
     const struct source_tar *tar = (const struct source_tar *)source;
 
-    for (size_t i = 0; i < tar->paths.n_paths; i++)
+    for (size_t i = 0; i < tar->paths.n_paths; i++) {
         PRX_TRY(prx_str_printf(plan, "tar %s %llu\n", tar->paths.paths[i],
                                (unsigned long long)tar->file_bytes[i]));
+        PRX_TRY(prx_skip_plan(tar->paths.paths[i], plan));
+    }
     return 0;
 }
 
@@ -382,6 +396,7 @@ static void tar_close(struct prx_source *source)
     struct source_tar *tar = tar_of(source);
 
     shard_close(&tar->shard);
+    prx_skip_release(&tar->skip);
     prx_sample_release(&tar->sample);
     prx_paths_release(&tar->paths);
     free(tar->file_bytes);
@@ -405,8 +420,8 @@ static bool tar_has(const struct prx_source *source, const char *path, bool is_f
 static const struct prx_source_ops tar_ops = {tar_next, tar_plan, tar_cancel, tar_close,
                                               tar_has};
 
-int prx_source_tar_open(const char *const *paths, size_t n_paths,
-                        const struct prx_source_opts *opts, struct prx_source **out)
+static int open_tars(const char *const *paths, size_t n_paths,
+                     const struct prx_source_opts *opts, struct prx_source **out)
 {
     struct source_tar *tar = calloc(1, sizeof(*tar));
     struct stat st;
@@ -439,3 +454,20 @@ out:
         tar_close(&tar->base);
     return rc;
 }
+
+static bool takes_tar(const char *path, const struct stat *st)
+{
+    static const char *const ends[] = {".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst",
+                                       NULL};
+    return S_ISREG(st->st_mode) && prx_path_ends_with(path, ends);
+}
+
+const struct prx_source_kind prx_source_tar_kind = {
+    .takes = takes_tar,
+    .is_shard = true,
+    .open = open_tars,
+};
+
+const struct prx_source_kind prx_source_stream_kind = {
+    .open = open_tars,
+};

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a user's words mean: which inputs, each of which kind.
+ *
+ * A word that names something that is there is taken literally; otherwise its
+ * scheme decides; otherwise braces are spelled out, then globs are matched.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "libdata/index.h"
+#include "libdata/path.h"
+#include "libdata/source/source_internal.h"
+
+#define N_FILES_MAX ((size_t)1 << 20) /* that braces may spell out */
+
+/* The first that takes a path reads it. */
+static const struct prx_source_kind *const kinds[] = {
+    &prx_source_tar_kind,
+    &prx_source_dir_kind, /* any folder */
+};
+
+#define N_KINDS (sizeof(kinds) / sizeof(*kinds))
+
+void prx_inputs_release(struct prx_inputs *all)
+{
+    for (size_t i = 0; i < all->n_inputs; i++)
+        free(all->inputs[i].path);
+    free(all->inputs);
+    *all = (struct prx_inputs){0};
+}
+
+int prx_inputs_add(struct prx_inputs *all, const struct prx_source_kind *kind,
+                   const char *path, uint64_t n_samples)
+{
+    if (all->n_inputs == all->cap_inputs) {
+        size_t cap = all->cap_inputs ? all->cap_inputs * 2 : 16;
+        struct prx_input *grown = realloc(all->inputs, cap * sizeof(*grown));
+        if (!grown)
+            return prx_err_nomem("a list of inputs");
+        all->inputs = grown;
+        all->cap_inputs = cap;
+    }
+    struct prx_input *input = &all->inputs[all->n_inputs];
+    *input = (struct prx_input){.kind = kind, .n_samples = n_samples};
+    PRX_TRY(prx_strdup(path, &input->path));
+    all->n_inputs++;
+    return 0;
+}
+
+bool prx_path_ends_with(const char *path, const char *const *ends)
+{
+    size_t n_path = strlen(path);
+
+    for (size_t i = 0; ends[i]; i++) {
+        size_t n_end = strlen(ends[i]);
+        if (n_path > n_end && strcmp(path + n_path - n_end, ends[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The shards that the index at @path lists. */
+static int add_index(struct prx_inputs *all, const char *path)
+{
+    struct prx_index index = {0};
+    struct prx_str shard = {0};
+    const char *slash = strrchr(path, '/');
+    size_t n_folder = slash ? (size_t)(slash - path) + 1 : 0;
+    int rc = 0;
+
+    PRX_GO(prx_index_read(path, &index));
+    for (size_t i = 0; i < index.n_shards; i++) {
+        struct stat st;
+        prx_str_reset(&shard);
+        PRX_GO(prx_str_add(&shard, path, n_folder));
+        PRX_GO(prx_str_puts(&shard, index.shards[i].name));
+        if (stat(shard.bytes, &st) < 0) {
+            rc = prx_err_frame(prx_err_sys("%s", shard.bytes), "%s", path);
+            goto out;
+        }
+        if (!S_ISREG(st.st_mode)) {
+            rc = prx_err(PRX_EINVAL, "%s: %s: not a file", path, shard.bytes);
+            goto out;
+        }
+        PRX_GO(prx_inputs_add(all, &prx_source_tar_kind, shard.bytes,
+                              index.shards[i].n_samples));
+    }
+out:
+    prx_str_release(&shard);
+    prx_index_release(&index);
+    return rc;
+}
+
+/* @path, as it stands, names something that is there. */
+static int add_existing(struct prx_inputs *all, const char *path)
+{
+    static const char *const index_ends[] = {".json", NULL};
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return prx_err_sys("%s", path);
+    if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+        return prx_inputs_add(all, &prx_source_stream_kind, path, 0);
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (kinds[i]->takes && kinds[i]->takes(path, &st))
+            return prx_inputs_add(all, kinds[i], path, 0);
+    if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
+        return add_index(all, path);
+    return prx_err(PRX_EINVAL,
+                   "%s: not a source: want a folder, a .tar, .tar.gz or .tar.zst file, "
+                   "an index.json, or - for standard input",
+                   path);
+}
+
+/* Bytes of "lmdb:" and the like at the start of @word; 0: it is a path. */
+static size_t scheme_bytes(const char *word)
+{
+    size_t n_scheme = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+    return n_scheme > 1 && word[n_scheme] == ':' ? n_scheme + 1 : 0;
+}
+
+static int add_with_scheme(struct prx_inputs *all, const char *word, size_t n_scheme,
+                           const struct prx_source_opts *opts)
+{
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (kinds[i]->scheme && strlen(kinds[i]->scheme) == n_scheme &&
+            strncmp(word, kinds[i]->scheme, n_scheme) == 0)
+            return kinds[i]->add(all, word, opts);
+    return prx_err(PRX_EINVAL, "%s: sources of kind %.*s are not read by this build",
+                   word, (int)n_scheme, word);
+}
+
+static int add_word(struct prx_inputs *all, const char *word,
+                    const struct prx_source_opts *opts)
+{
+    struct prx_paths spelled = {0}, found = {0};
+    struct stat st;
+    int rc = 0;
+
+    if (strcmp(word, "-") == 0)
+        return prx_inputs_add(all, &prx_source_stream_kind, word, 0);
+    if (*word == '\0')
+        return prx_err(PRX_EINVAL, "an empty word is not a source");
+    if (stat(word, &st) == 0)
+        return add_existing(all, word);
+    if (scheme_bytes(word) > 0)
+        return add_with_scheme(all, word, scheme_bytes(word), opts);
+    PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
+    for (size_t i = 0; i < spelled.n_paths; i++) {
+        const char *path = spelled.paths[i];
+        if (prx_glob_is(path) && stat(path, &st) < 0)
+            PRX_GO(prx_glob_expand(path, &found));
+        else
+            PRX_GO(prx_paths_add(&found, path));
+    }
+    for (size_t i = 0; i < found.n_paths; i++)
+        PRX_GO(add_existing(all, found.paths[i]));
+out:
+    prx_paths_release(&spelled);
+    prx_paths_release(&found);
+    return rc;
+}
+
+int prx_inputs_read(struct prx_inputs *all, const char *const *words, size_t n_words,
+                    const struct prx_source_opts *opts)
+{
+    size_t n_stdin = 0;
+
+    if (n_words == 0)
+        return prx_err(PRX_EINVAL, "no source given");
+    for (size_t i = 0; i < n_words; i++) {
+        PRX_TRY(add_word(all, words[i], opts));
+        n_stdin += strcmp(words[i], "-") == 0;
+    }
+    if (n_stdin > 1)
+        return prx_err(PRX_EINVAL, "standard input can be read only once");
+    return 0;
+}
