@@ -12,7 +12,7 @@
 #define PRX_LIBDATA_STAGE_H
 
 #include "libdata/err.h"
-#include "libdata/image.h"
+#include "libdata/fit.h"
 #include "libdata/sample.h"
 
 #ifdef __cplusplus
@@ -32,32 +32,17 @@ struct prx_stage {
 /** prx_stage_release - free what the stage owns; fine on {0}. */
 void prx_stage_release(struct prx_stage *stage);
 
-enum prx_crop {
-    PRX_CROP_NONE,   /* the shorter side becomes size_px, the other one follows,
-                      * rounded to nearest */
-    PRX_CROP_CENTER, /* a square of size_px */
-    PRX_CROP_BUCKET, /* the nearest aspect bucket of base size_px */
-};
-
 /* Everything prx-shard does to a picture. */
 struct prx_picture_opts {
-    int size_px; /* 0: no resize */
-    enum prx_crop crop;
-    int bucket_step_px;           /* sides of buckets divide by this; 0 = 32 */
+    struct prx_fit_opts fit;
     enum prx_image_format format; /* PRX_IMAGE_UNKNOWN: keep the stored one */
     int quality;                  /* 0 = 95 */
-    bool no_upscale;              /* reject pictures smaller than the target */
     bool full_decode;             /* never DCT-scale */
     struct prx_image_limits limits;
 };
 
 /**
  * prx_stage_picture - validate, orient, convert, resize, re-encode; write metadata.
- *
- * A picture that is to become a square or a bucket keeps its aspect: it is scaled
- * to cover the target, and what stands over is cut off evenly on both sides (the
- * largest centred part of the target's aspect, to fractions of a pixel, as
- * Pillow's ImageOps.fit does).
  *
  * With format kept and nothing to resize (no size, or the picture has it already
  * and is plain upright 8-bit RGB without a profile) the image bytes pass untouched;
@@ -72,8 +57,7 @@ struct prx_picture_opts {
  * A sample without an image is rejected; an image field whose name belies its
  * bytes is renamed to what they are, unless that name is taken: then the sample is
  * rejected.
- * Errors: PRX_EINVAL (a size or quality below 0, quality above 100, no bucket),
- * PRX_ENOMEM.
+ * Errors: PRX_EINVAL (a quality below 0 or above 100), and those of prx_fit_init().
  */
 PRX_MUST_USE int prx_stage_picture(const struct prx_picture_opts *opts, bool deep,
                                    struct prx_stage *out);

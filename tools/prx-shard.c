@@ -17,6 +17,7 @@ static struct {
     int crop;
     int64_t bucket_step_px;
     bool upscale;
+    double max_upscale;
     bool full_decode;
     int format;
     int64_t quality;
@@ -43,6 +44,8 @@ static const struct opt_row rows[] = {
      "sides of buckets are multiples of N", 1, 1024},
     {0, "upscale", OPT_FLAG, &cfg.upscale, NULL,
      "reject pictures smaller than the target instead of enlarging them", 0, 0},
+    {0, "max-upscale", OPT_FLOAT, &cfg.max_upscale, "X",
+     "reject pictures that would be enlarged more than X times; 0 = no limit", 0, 1e6},
     {0, "full-decode", OPT_FLAG, &cfg.full_decode, NULL,
      "never decode a JPEG at reduced scale", 0, 0},
     {0, "format", OPT_CHOICE, &cfg.format, "keep|jpeg|png|webp",
@@ -95,12 +98,15 @@ static int run(const char **operands, size_t n_operands)
         [FORMAT_WEBP] = PRX_IMAGE_WEBP,
     };
     const struct prx_picture_opts opts = {
-        .size_px = (int)cfg.size_px,
-        .crop = (enum prx_crop)cfg.crop,
-        .bucket_step_px = (int)cfg.bucket_step_px,
+        .fit =
+            {
+                .size_px = (int)cfg.size_px,
+                .crop = (enum prx_crop)cfg.crop,
+                .bucket_step_px = (int)cfg.bucket_step_px,
+                .max_upscale = cfg.upscale ? cfg.max_upscale : 1,
+            },
         .format = formats[cfg.format],
         .quality = (int)cfg.quality,
-        .no_upscale = !cfg.upscale,
         .full_decode = cfg.full_decode,
         .limits.n_px_max = cfg.n_px_max,
     };

@@ -107,25 +107,25 @@ static void test_sizes(void **state)
         struct prx_picture_opts opts;
         int want_width_px, want_height_px;
     } rows[] = {
-        {300, 200, 0, {.size_px = 100, .crop = PRX_CROP_NONE}, 150, 100},
-        {200, 300, 0, {.size_px = 100, .crop = PRX_CROP_NONE}, 100, 150},
-        {200, 333, 0, {.size_px = 100, .crop = PRX_CROP_NONE}, 100, 167},
-        {300, 200, 6, {.size_px = 100, .crop = PRX_CROP_NONE}, 100, 150},
-        {300, 200, 0, {.size_px = 64, .crop = PRX_CROP_CENTER}, 64, 64},
-        {301, 203, 8, {.size_px = 64, .crop = PRX_CROP_CENTER}, 64, 64},
-        {30, 20, 0, {.size_px = 64, .crop = PRX_CROP_CENTER}, 64, 64},
-        {400, 300, 0, {.size_px = 256, .crop = PRX_CROP_BUCKET}, 288, 224},
-        {400, 300, 5, {.size_px = 256, .crop = PRX_CROP_BUCKET}, 224, 288},
-        {900, 100, 0, {.size_px = 256, .crop = PRX_CROP_BUCKET}, 352, 160},
+        {300, 200, 0, {.fit = {.size_px = 100, .crop = PRX_CROP_NONE}}, 150, 100},
+        {200, 300, 0, {.fit = {.size_px = 100, .crop = PRX_CROP_NONE}}, 100, 150},
+        {200, 333, 0, {.fit = {.size_px = 100, .crop = PRX_CROP_NONE}}, 100, 167},
+        {300, 200, 6, {.fit = {.size_px = 100, .crop = PRX_CROP_NONE}}, 100, 150},
+        {300, 200, 0, {.fit = {.size_px = 64, .crop = PRX_CROP_CENTER}}, 64, 64},
+        {301, 203, 8, {.fit = {.size_px = 64, .crop = PRX_CROP_CENTER}}, 64, 64},
+        {30, 20, 0, {.fit = {.size_px = 64, .crop = PRX_CROP_CENTER}}, 64, 64},
+        {400, 300, 0, {.fit = {.size_px = 256, .crop = PRX_CROP_BUCKET}}, 288, 224},
+        {400, 300, 5, {.fit = {.size_px = 256, .crop = PRX_CROP_BUCKET}}, 224, 288},
+        {900, 100, 0, {.fit = {.size_px = 256, .crop = PRX_CROP_BUCKET}}, 352, 160},
         {400,
          300,
          0,
-         {.size_px = 256, .crop = PRX_CROP_BUCKET, .bucket_step_px = 64},
+         {.fit = {.size_px = 256, .crop = PRX_CROP_BUCKET, .bucket_step_px = 64}},
          256,
          256},
         {301, 203, 7, {.format = PRX_IMAGE_JPEG}, 203, 301},
-        {1, 1, 0, {.size_px = 16, .crop = PRX_CROP_CENTER}, 16, 16},
-        {1, 70, 0, {.size_px = 2, .crop = PRX_CROP_NONE}, 2, 140},
+        {1, 1, 0, {.fit = {.size_px = 16, .crop = PRX_CROP_CENTER}}, 16, 16},
+        {1, 70, 0, {.fit = {.size_px = 2, .crop = PRX_CROP_NONE}}, 2, 140},
     };
 
     (void)state;
@@ -159,7 +159,7 @@ static void test_crop_is_centred(void **state)
     for (int i = 0; i < 8; i++) {
         const bool is_turned = i & 1;
         const struct prx_picture_opts opts = {
-            .size_px = i & 2 ? 64 : 32, .crop = PRX_CROP_CENTER, .full_decode = i & 4};
+            .fit = {.size_px = i & 2 ? 64 : 32, .crop = PRX_CROP_CENTER}, .full_decode = i & 4};
         struct prx_sample sample =
             make_sample("jpg", make_jpeg(602, 398, is_turned ? 6 : 1));
         uint8_t want[4][3];
@@ -187,8 +187,7 @@ static void test_scaled_is_close(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        const struct prx_picture_opts opts = {.size_px = 200,
-                                              .crop = PRX_CROP_CENTER,
+        const struct prx_picture_opts opts = {.fit = {.size_px = 200, .crop = PRX_CROP_CENTER},
                                               .format = PRX_IMAGE_PNG,
                                               .full_decode = i};
         struct prx_sample sample = make_sample("jpg", prx_gen_jpeg(&photo, &how));
@@ -215,18 +214,18 @@ static void test_untouched(void **state)
         struct prx_picture_opts opts;
         bool is_untouched;
     } rows[] = {
-        {30, 20, 0, {0}, true},
-        {30, 20, 6, {0}, true},
-        {32, 32, 0, {.size_px = 32, .crop = PRX_CROP_CENTER}, true},
-        {32, 48, 0, {.size_px = 32, .crop = PRX_CROP_NONE}, true},
-        {288, 224, 0, {.size_px = 256, .crop = PRX_CROP_BUCKET}, true},
-        {32, 32, 3, {.size_px = 32, .crop = PRX_CROP_CENTER}, false},
-        {33, 32, 0, {.size_px = 32, .crop = PRX_CROP_CENTER}, false},
-        {64, 64, 0, {.size_px = 32, .crop = PRX_CROP_CENTER}, false},
+        {30, 20, 0, {.fit = {0}}, true},
+        {30, 20, 6, {.fit = {0}}, true},
+        {32, 32, 0, {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}}, true},
+        {32, 48, 0, {.fit = {.size_px = 32, .crop = PRX_CROP_NONE}}, true},
+        {288, 224, 0, {.fit = {.size_px = 256, .crop = PRX_CROP_BUCKET}}, true},
+        {32, 32, 3, {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}}, false},
+        {33, 32, 0, {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}}, false},
+        {64, 64, 0, {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}}, false},
         {32,
          32,
          0,
-         {.size_px = 32, .crop = PRX_CROP_CENTER, .format = PRX_IMAGE_JPEG},
+         {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}, .format = PRX_IMAGE_JPEG},
          false},
         {32, 32, 0, {.format = PRX_IMAGE_JPEG}, false},
     };
@@ -246,7 +245,7 @@ static void test_untouched(void **state)
         prx_buf_unref(file);
     }
     /* Not plain RGB: made so, although it has the size. */
-    const struct prx_picture_opts opts = {.size_px = 32, .crop = PRX_CROP_CENTER};
+    const struct prx_picture_opts opts = {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}};
     struct prx_buf *file = make_png(32, 32, 6);
     struct prx_sample sample = make_sample("png", prx_buf_ref(file));
     run_stage(&opts, false, &sample);
@@ -297,7 +296,7 @@ static void test_meta_kept(void **state)
 {
     static const char json[] = "{\"orig_width\":4000,\"orig_height\":3000,\"width\":1,"
                                "\"license\":\"CC0\",\"xxh128\":\"old\"}";
-    const struct prx_picture_opts opts = {.size_px = 16, .crop = PRX_CROP_CENTER};
+    const struct prx_picture_opts opts = {.fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
     struct prx_sample sample = make_sample("jpg", make_jpeg(30, 20, 0));
     struct prx_buf *bytes;
     json_t *meta;
@@ -329,10 +328,10 @@ static void test_rejects(void **state)
 {
     static const char html[] = "<html>404</html>";
     const struct prx_picture_opts keep = {0},
-                                  small = {.size_px = 16, .crop = PRX_CROP_CENTER};
+                                  small = {.fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
     const struct prx_picture_opts large = {
-        .size_px = 64, .crop = PRX_CROP_CENTER, .no_upscale = true};
-    const struct prx_picture_opts long_side = {.size_px = 256};
+        .fit = {.size_px = 64, .crop = PRX_CROP_CENTER}, .fit.max_upscale = 1};
+    const struct prx_picture_opts long_side = {.fit = {.size_px = 256}};
     const struct prx_picture_opts few_px = {.limits.n_px_max = 599};
     struct prx_buf *bytes;
     struct prx_sample sample;
@@ -388,11 +387,11 @@ static void test_rejects(void **state)
 static void test_opts_refused(void **state)
 {
     static const struct prx_picture_opts rows[] = {
-        {.size_px = -1},
+        {.fit = {.size_px = -1}},
         {.quality = 101},
         {.quality = -1},
-        {.bucket_step_px = -32},
-        {.size_px = 16, .crop = PRX_CROP_BUCKET, .bucket_step_px = 64},
+        {.fit = {.bucket_step_px = -32}},
+        {.fit = {.size_px = 16, .crop = PRX_CROP_BUCKET, .bucket_step_px = 64}},
     };
     struct prx_stage stage;
 
