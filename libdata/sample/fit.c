@@ -105,7 +105,8 @@ int prx_fit_plan(const struct prx_fit *fit, int width_px, int height_px,
 bool prx_fit_has_size(const struct prx_fit_plan *plan)
 {
     return plan->box[0] == 0 && plan->box[1] == 0 &&
-           plan->box[2] == plan->orig_width_px && plan->box[3] == plan->orig_height_px &&
+           plan->box[2] == plan->orig_width_px &&
+           plan->box[3] == plan->orig_height_px &&
            plan->width_px == plan->orig_width_px &&
            plan->height_px == plan->orig_height_px;
 }

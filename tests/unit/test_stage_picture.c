@@ -159,7 +159,8 @@ static void test_crop_is_centred(void **state)
     for (int i = 0; i < 8; i++) {
         const bool is_turned = i & 1;
         const struct prx_picture_opts opts = {
-            .fit = {.size_px = i & 2 ? 64 : 32, .crop = PRX_CROP_CENTER}, .full_decode = i & 4};
+            .fit = {.size_px = i & 2 ? 64 : 32, .crop = PRX_CROP_CENTER},
+            .full_decode = i & 4};
         struct prx_sample sample =
             make_sample("jpg", make_jpeg(602, 398, is_turned ? 6 : 1));
         uint8_t want[4][3];
@@ -187,9 +188,10 @@ static void test_scaled_is_close(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        const struct prx_picture_opts opts = {.fit = {.size_px = 200, .crop = PRX_CROP_CENTER},
-                                              .format = PRX_IMAGE_PNG,
-                                              .full_decode = i};
+        const struct prx_picture_opts opts = {
+            .fit = {.size_px = 200, .crop = PRX_CROP_CENTER},
+            .format = PRX_IMAGE_PNG,
+            .full_decode = i};
         struct prx_sample sample = make_sample("jpg", prx_gen_jpeg(&photo, &how));
         run_stage(&opts, false, &sample);
         images[i] = check_good(&sample, "png");
@@ -245,7 +247,8 @@ static void test_untouched(void **state)
         prx_buf_unref(file);
     }
     /* Not plain RGB: made so, although it has the size. */
-    const struct prx_picture_opts opts = {.fit = {.size_px = 32, .crop = PRX_CROP_CENTER}};
+    const struct prx_picture_opts opts = {
+        .fit = {.size_px = 32, .crop = PRX_CROP_CENTER}};
     struct prx_buf *file = make_png(32, 32, 6);
     struct prx_sample sample = make_sample("png", prx_buf_ref(file));
     run_stage(&opts, false, &sample);
@@ -296,7 +299,8 @@ static void test_meta_kept(void **state)
 {
     static const char json[] = "{\"orig_width\":4000,\"orig_height\":3000,\"width\":1,"
                                "\"license\":\"CC0\",\"xxh128\":\"old\"}";
-    const struct prx_picture_opts opts = {.fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
+    const struct prx_picture_opts opts = {
+        .fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
     struct prx_sample sample = make_sample("jpg", make_jpeg(30, 20, 0));
     struct prx_buf *bytes;
     json_t *meta;
@@ -327,8 +331,9 @@ static void check_rejected(struct prx_sample *sample, const char *reason)
 static void test_rejects(void **state)
 {
     static const char html[] = "<html>404</html>";
-    const struct prx_picture_opts keep = {0},
-                                  small = {.fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
+    const struct prx_picture_opts keep = {.quality = 0};
+    const struct prx_picture_opts small = {
+        .fit = {.size_px = 16, .crop = PRX_CROP_CENTER}};
     const struct prx_picture_opts large = {
         .fit = {.size_px = 64, .crop = PRX_CROP_CENTER}, .fit.max_upscale = 1};
     const struct prx_picture_opts long_side = {.fit = {.size_px = 256}};
