@@ -37,6 +37,8 @@ enum prx_conf_type {
     PRX_CONF_INTS,    /* struct prx_conf_ints: a short list of integers */
     PRX_CONF_STRINGS, /* struct prx_conf_strings: a list of texts, owned */
     PRX_CONF_WEIGHTS, /* struct prx_conf_weights: {name: number, ...}, numbers >= 0 */
+    /* struct prx_conf_phases: weights, or {0: {name: number, ...}, step: {...}, ...} */
+    PRX_CONF_PHASES,
 };
 
 #define PRX_CONF_LIST_MAX 8
@@ -55,6 +57,13 @@ struct prx_conf_weights {
     int n;
     char *names[PRX_CONF_LIST_MAX]; /* owned, in the file's order */
     double weights[PRX_CONF_LIST_MAX];
+};
+
+/* Weights that change: those of the last phase that has begun are in force. */
+struct prx_conf_phases {
+    int n;
+    int64_t from[PRX_CONF_LIST_MAX]; /* rising, the first is 0 */
+    struct prx_conf_weights weights[PRX_CONF_LIST_MAX];
 };
 
 struct prx_conf_row {

@@ -68,6 +68,10 @@ struct prx_fit_plan {
 PRX_MUST_USE int prx_fit_plan(const struct prx_fit *fit, int width_px, int height_px,
                               int64_t n_px_max, struct prx_fit_plan *plan);
 
+/** prx_fit_cover - scale to cover @to_width_px by @to_height_px, cut off evenly. */
+void prx_fit_cover(int width_px, int height_px, int to_width_px, int to_height_px,
+                   struct prx_fit_plan *plan);
+
 /** prx_fit_has_size - does the plan change nothing? */
 bool prx_fit_has_size(const struct prx_fit_plan *plan);
 

@@ -78,6 +78,14 @@ struct prx_buf;
 PRX_MUST_USE int prx_file_get(const char *path, uint64_t n_bytes_max,
                               struct prx_buf **out);
 
+/**
+ * prx_temp_open - a new, empty file that no other process can open, in *@fd.
+ *
+ * @folder: where; NULL for $TMPDIR, or /tmp.  It has no name, so it goes with its
+ *          last descriptor.
+ */
+PRX_MUST_USE int prx_temp_open(const char *folder, int *fd);
+
 /** prx_mkdirs - make @path and the folders above it. */
 PRX_MUST_USE int prx_mkdirs(const char *path);
 

@@ -32,6 +32,7 @@ enum prx_rng_purpose {
     PRX_RNG_ROUTE = 8,    /* token routing */
     PRX_RNG_SAMPLER = 9,  /* start noise of sampling; sample = prompt number */
     PRX_RNG_TEST = 10,
+    PRX_RNG_MIX = 11, /* which set a draw is of; sample = number of the draw */
 };
 
 struct prx_rng {

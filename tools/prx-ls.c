@@ -35,7 +35,8 @@ static const struct tool tool = {
     .run = run,
 };
 
-static void print_line(const struct prx_sample *sample, const struct tool_size *size)
+static void print_line(const struct prx_sample *sample,
+                       const struct prx_picture_size *size)
 {
     char escaped[4 * PRX_KEY_BYTES_MAX]; /* keys come from outside: no control codes */
 
@@ -55,7 +56,8 @@ static void print_line(const struct prx_sample *sample, const struct tool_size *
     putchar('\n');
 }
 
-static int print_json(const struct prx_sample *sample, const struct tool_size *size)
+static int print_json(const struct prx_sample *sample,
+                      const struct prx_picture_size *size)
 {
     json_t *fields = json_object();
     json_t *line = json_pack("{s:o, s:O}", "key", tool_json_text(sample->key), "fields",
@@ -85,7 +87,7 @@ static int print_json(const struct prx_sample *sample, const struct tool_size *s
 
 static int list_sample(struct prx_sample *sample)
 {
-    struct tool_size size = {0};
+    struct prx_picture_size size = {0};
 
     if (cfg.is_long)
         PRX_TRY(tool_picture_size(sample, &size));

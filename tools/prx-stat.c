@@ -71,7 +71,7 @@ static int add_caption(struct columns *columns, const char *name, const char *te
 
 static int measure_picture(struct summary *summary, struct prx_sample *sample)
 {
-    struct tool_size size;
+    struct prx_picture_size size;
 
     PRX_TRY(tool_picture_size(sample, &size));
     if (size.width_px == 0)
@@ -91,7 +91,7 @@ static int measure_captions(struct summary *summary, struct prx_sample *sample)
     json_t *meta, *text;
 
     if (txt) {
-        PRX_TRY(tool_field_head(txt, CAPTION_BYTES_MAX, &head));
+        PRX_TRY(prx_field_head(txt, CAPTION_BYTES_MAX, &head));
         int rc = add_caption(&summary->measures, "txt", (const char *)head->bytes,
                              head->n_bytes);
         prx_buf_unref(head);

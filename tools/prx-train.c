@@ -113,8 +113,6 @@ static int check_words(const char **operands, size_t n_operands)
         return tool_usage("name a recipe");
     if (cfg.dry_run)
         return 0;
-    if (n_operands == 1)
-        return tool_usage("name a source of encoded samples");
     if (!tool_common.output)
         return tool_usage("-o: name the run's folder");
     if (tool_common.resume && tool_common.overwrite)
@@ -271,7 +269,10 @@ static int leave(struct prx_dist *dist, int rc)
 static int prepare(const char **operands, size_t n_operands, struct prx_recipe *recipe)
 {
     PRX_TRY(check_words(operands, n_operands));
-    return read_recipe(operands[0], recipe);
+    PRX_TRY(read_recipe(operands[0], recipe));
+    if (n_operands == 1 && recipe->data.sources.n == 0 && !cfg.dry_run)
+        return tool_usage("name a source of encoded samples, or set data.sources");
+    return 0;
 }
 
 static int run(const char **operands, size_t n_operands)

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libdata/picture.h"
 #include "libdata/pipeline.h"
 #include "libdata/progress.h"
 #include "tools/opt.h"
@@ -100,22 +101,9 @@ PRX_MUST_USE int tool_pipeline(const struct tool *tool, struct prx_source *sourc
                                const struct prx_sink_opts *sink_opts,
                                const char *plan_extra, json_t *index_extra);
 
-/* Of a picture, upright; 0 x 0 where there is none or its header is unreadable. */
-struct tool_size {
-    int width_px;
-    int height_px;
-};
-
-/**
- * tool_picture_size - look at the header of the sample's picture, reading little.
- *
- * An unreadable one rejects the sample with the reason.  Errors: PRX_ENOMEM.
- */
-PRX_MUST_USE int tool_picture_size(struct prx_sample *sample, struct tool_size *size);
-
-/** tool_field_head - a copy of the first bytes of a field, loaded or not. */
-PRX_MUST_USE int tool_field_head(const struct prx_field *field, size_t n_bytes_max,
-                                 struct prx_buf **out);
+/** tool_picture_size - prx_picture_size(), where an unreadable one rejects @sample. */
+PRX_MUST_USE int tool_picture_size(struct prx_sample *sample,
+                                   struct prx_picture_size *size);
 
 /** tool_json_text - a new JSON string; what is not UTF-8 is escaped, NULL is "". */
 json_t *tool_json_text(const char *text);

@@ -11,6 +11,7 @@
 #define PRX_TRAIN_RECIPE_H
 
 #include "libdata/conf.h"
+#include "libdata/loader.h"
 #include "train/denoiser.h"
 #include "train/objective.h"
 #include "train/optim.h"
@@ -20,6 +21,11 @@ extern "C" {
 #endif
 
 enum prx_objective_kind { PRX_OBJECTIVE_FLOW };
+enum prx_image_crop {
+    PRX_IMAGE_CROP_CENTER,
+    PRX_IMAGE_CROP_RANDOM,
+    PRX_IMAGE_CROP_BUCKET,
+};
 enum prx_recompute_kind {
     PRX_RECOMPUTE_NONE,
     PRX_RECOMPUTE_BLOCKS,
@@ -34,11 +40,17 @@ struct prx_recipe {
         char *vae;  /* prx_vae_open() word */
         char *text; /* prx_text_tower_open() word */
         int64_t text_tokens;
-        struct prx_conf_weights captions; /* weight 0: only where no other is there */
+        struct prx_conf_weights sources; /* words; none: the caller's */
+        struct prx_conf_phases captions; /* the first one there stands in */
         double caption_dropout;
         bool shuffle;
+        bool replacement;
+        int64_t window_samples, window_bytes; /* of the shuffle; 0 = no bound */
         int64_t cache_bytes;
-        int64_t prefetch_batches;
+        int64_t prefetch_bytes;
+        int64_t image_px; /* train on pictures of about this side; 0: on latents */
+        int image_crop;   /* enum prx_image_crop */
+        double image_flip;
     } data;
     struct {
         int kind;       /* enum prx_objective_kind */
@@ -100,6 +112,14 @@ PRX_MUST_USE int prx_recipe_format(const struct prx_recipe *recipe,
  * Errors: PRX_EINVAL, naming the key.
  */
 PRX_MUST_USE int prx_recipe_resolve(struct prx_recipe *recipe);
+
+/**
+ * prx_caption_names - all names in @captions, each once, as they first come.
+ *
+ * They are borrowed.  Returns how many, or PRX_EINVAL where there are too many.
+ */
+int prx_caption_names(const struct prx_conf_phases *captions,
+                      const char *names[PRX_LOADER_CAPTIONS_MAX]);
 
 /**
  * prx_recipe_find - the file that @word names; the caller frees *@out.

@@ -171,7 +171,10 @@ struct prx_runlog_line {
     double peak_flop_per_s; /* of the backend, prx_backend_peak(); 0: not known */
     int64_t n_skipped;
     int64_t n_null;
+    int64_t n_fallback; /* samples that lacked the caption that was drawn */
     int64_t n_replaced;
+    const char *const *captions; /* names, PRX_LOADER_CAPTIONS_MAX, NULL behind them */
+    int64_t n_by_caption[PRX_LOADER_CAPTIONS_MAX];
 };
 
 #define PRX_RUNLOG_N_SCALARS 9

@@ -148,6 +148,14 @@ void prx_conf_reset(const struct prx_conf_row *row, void *conf)
         *weights = (struct prx_conf_weights){0};
         break;
     }
+    case PRX_CONF_PHASES: {
+        struct prx_conf_phases *phases = member;
+        const struct prx_conf_row weights = {.type = PRX_CONF_WEIGHTS};
+        for (int i = 0; i < phases->n; i++)
+            prx_conf_reset(&weights, &phases->weights[i]);
+        *phases = (struct prx_conf_phases){0};
+        break;
+    }
     }
 }
 
@@ -164,6 +172,8 @@ int prx_conf_init(const struct prx_conf_row *rows, size_t n_rows, void *conf)
             *(struct prx_conf_strings *)member = (struct prx_conf_strings){0};
         else if (rows[i].type == PRX_CONF_WEIGHTS)
             *(struct prx_conf_weights *)member = (struct prx_conf_weights){0};
+        else if (rows[i].type == PRX_CONF_PHASES)
+            *(struct prx_conf_phases *)member = (struct prx_conf_phases){0};
         prx_conf_reset(&rows[i], conf);
     }
     for (size_t i = 0; i < n_rows; i++)

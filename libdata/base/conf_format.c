@@ -116,6 +116,19 @@ static int format_weights(const struct prx_conf_weights *weights, struct prx_str
     return prx_str_puts(out, "}");
 }
 
+static int format_phases(const struct prx_conf_phases *phases, struct prx_str *out)
+{
+    if (phases->n == 1)
+        return format_weights(&phases->weights[0], out);
+    PRX_TRY(prx_str_puts(out, "{"));
+    for (int i = 0; i < phases->n; i++) {
+        PRX_TRY(prx_str_printf(out, "%s%" PRId64 ": ", i > 0 ? ", " : "",
+                               phases->from[i]));
+        PRX_TRY(format_weights(&phases->weights[i], out));
+    }
+    return prx_str_puts(out, "}");
+}
+
 int prx_conf_format_value(const struct prx_conf_row *row, const void *conf,
                           struct prx_str *out)
 {
@@ -138,6 +151,8 @@ int prx_conf_format_value(const struct prx_conf_row *row, const void *conf,
         return format_strings(member, out);
     case PRX_CONF_WEIGHTS:
         return format_weights(member, out);
+    case PRX_CONF_PHASES:
+        return format_phases(member, out);
     }
     PRX_BUG_IF(true);
     return PRX_EINVAL;
@@ -202,6 +217,7 @@ static int format_kind(const struct prx_conf_row *row, struct prx_str *out)
         [PRX_CONF_INTS] = "list of integers",
         [PRX_CONF_STRINGS] = "list of texts",
         [PRX_CONF_WEIGHTS] = "{name: weight, ...}",
+        [PRX_CONF_PHASES] = "{name: weight, ...}, or {0: {...}, step: {...}, ...}",
     };
 
     if (row->type == PRX_CONF_ENUM) {

@@ -210,6 +210,72 @@ out:
     return rc;
 }
 
+/* The step at which a phase begins, behind @before. */
+static int parse_step(const struct prx_conf_row *row, const struct conf_place *place,
+                      const yaml_node_t *node, int64_t before, int64_t *out)
+{
+    const char *text = scalar_text(node);
+    char *end;
+
+    errno = 0;
+    *out = text ? strtoll(text, &end, 10) : -1;
+    if (!text || end == text || *end != '\0' || errno != 0 || *out <= before)
+        return prx_conf_err(place, "%s: expected {0: {name: weight, ...}, STEP: {...}},"
+                                   " by rising steps",
+                            row->key);
+    return 0;
+}
+
+static int add_phase(const struct prx_conf_row *row, const struct conf_place *place,
+                     yaml_document_t *doc, const yaml_node_pair_t *at,
+                     struct prx_conf_phases *phases)
+{
+    int64_t before = phases->n > 0 ? phases->from[phases->n - 1] : -1;
+
+    if (phases->n == PRX_CONF_LIST_MAX)
+        return prx_conf_err(place, "%s: more than %d steps", row->key,
+                            PRX_CONF_LIST_MAX);
+    PRX_TRY(parse_step(row, place, yaml_document_get_node(doc, at->key), before,
+                       &phases->from[phases->n]));
+    if (phases->n == 0 && phases->from[0] != 0)
+        return prx_conf_err(place, "%s: the first step must be 0", row->key);
+    PRX_TRY(parse_weights(row, place, doc, yaml_document_get_node(doc, at->value),
+                          &phases->weights[phases->n]));
+    phases->n++;
+    return 0;
+}
+
+/* Weights alone are those of a single phase. */
+static int parse_phases(const struct prx_conf_row *row, const struct conf_place *place,
+                        yaml_document_t *doc, const yaml_node_t *node,
+                        struct prx_conf_phases *out)
+{
+    const struct prx_conf_row own = {.type = PRX_CONF_PHASES};
+    struct prx_conf_phases phases = {0};
+    const yaml_node_pair_t *at = NULL, *end = NULL;
+    int rc = 0;
+
+    if (node->type == YAML_MAPPING_NODE) {
+        at = node->data.mapping.pairs.start;
+        end = node->data.mapping.pairs.top;
+    }
+    if (at == end ||
+        yaml_document_get_node(doc, at->value)->type != YAML_MAPPING_NODE) {
+        PRX_GO(parse_weights(row, place, doc, node, &phases.weights[0]));
+        phases.n = 1;
+    } else {
+        for (; at < end; at++)
+            PRX_GO(add_phase(row, place, doc, at, &phases));
+    }
+    prx_conf_reset(&own, out);
+    *out = phases;
+    return 0;
+
+out:
+    prx_conf_reset(&own, &phases);
+    return rc;
+}
+
 static int parse_string(const struct prx_conf_row *row, const struct conf_place *place,
                         const yaml_node_t *node, char **out)
 {
@@ -254,6 +320,8 @@ int prx_conf_put(const struct prx_conf_row *row, void *conf,
         return parse_strings(row, place, doc, node, member);
     case PRX_CONF_WEIGHTS:
         return parse_weights(row, place, doc, node, member);
+    case PRX_CONF_PHASES:
+        return parse_phases(row, place, doc, node, member);
     }
     PRX_BUG_IF(true);
     return PRX_EINVAL;

@@ -84,6 +84,26 @@ int prx_sync_dir(const char *path)
     return rc;
 }
 
+int prx_temp_open(const char *folder, int *fd)
+{
+    struct prx_str path = {0};
+    int rc = 0;
+
+    if (!folder)
+        folder = getenv("TMPDIR");
+    if (!folder || !*folder)
+        folder = "/tmp";
+    PRX_GO(prx_str_printf(&path, "%s/prx-XXXXXX", folder));
+    *fd = mkostemp(path.bytes, O_CLOEXEC);
+    if (*fd < 0)
+        rc = prx_err_sys("%s", path.bytes);
+    else
+        unlink(path.bytes);
+out:
+    prx_str_release(&path);
+    return rc;
+}
+
 int prx_mkdirs(const char *path)
 {
     char *work = NULL;

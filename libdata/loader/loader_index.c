@@ -5,158 +5,24 @@
  * Everything that can be known without reading the arrays is checked here, before
  * the first step: parts, fingerprints, shapes.
  */
-#include "libdata/loader/loader_internal.h"
-
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_BYTES       4096
-#define N_SHAPES_MAX     65536
-#define STANDARD_INPUT   "standard input" /* prx_source's name for "-" */
-#define LATENT_BYTES_MAX ((uint64_t)1 << 30)
+#include "libdata/loader/loader_internal.h"
+#include "libdata/picture.h"
 
-int prx_loader_index_init(struct loader_index *index, size_t n_parts)
-{
-    *index = (struct loader_index){.n_parts = n_parts};
-    return prx_hasher_new(&index->hasher);
-}
-
-void prx_loader_index_release(struct loader_index *index)
-{
-    for (size_t i = 0; i < index->n_paths; i++)
-        free(index->paths[i]);
-    free(index->paths);
-    free(index->key_offsets);
-    free(index->shape_ids);
-    free(index->places);
-    free(index->shapes);
-    prx_str_release(&index->keys);
-    prx_hasher_free(index->hasher);
-    *index = (struct loader_index){0};
-}
-
-const char *prx_loader_index_key(const struct loader_index *index, uint32_t i_sample)
-{
-    return index->keys.bytes + index->key_offsets[i_sample];
-}
-
-const struct loader_place *prx_loader_index_places(const struct loader_index *index,
-                                                   uint32_t i_sample)
-{
-    return index->places + (size_t)i_sample * index->n_parts;
-}
-
-uint64_t prx_loader_index_bytes(const struct loader_index *index)
-{
-    uint64_t n_bytes = (uint64_t)index->cap_samples *
-                       (sizeof(*index->key_offsets) + sizeof(*index->shape_ids) +
-                        index->n_parts * sizeof(*index->places));
-
-    for (size_t i = 0; i < index->n_paths; i++)
-        n_bytes += strlen(index->paths[i]) + 1 + sizeof(char *);
-    return n_bytes + index->keys.cap_bytes;
-}
-
-void prx_loader_part_name(const struct prx_loader_opts *opts, size_t i_part,
-                          char out[LOADER_PART_NAME_BYTES])
-{
-    if (i_part == 0)
-        snprintf(out, LOADER_PART_NAME_BYTES, "latent.npy");
-    else
-        snprintf(out, LOADER_PART_NAME_BYTES, "%s.text.npy",
-                 opts->captions[i_part - 1]);
-}
-
-/* Grow *@array, a pointer of whatever type, to @n elements of @n_element_bytes. */
-static int grow(void *array, size_t n, size_t n_element_bytes)
-{
-    void *elements;
-    size_t n_bytes;
-
-    if (__builtin_mul_overflow(n, n_element_bytes, &n_bytes))
-        return prx_err_nomem("the index of samples");
-    memcpy(&elements, array, sizeof(elements));
-    elements = realloc(elements, n_bytes);
-    if (!elements)
-        return prx_err_nomem("the index of samples");
-    memcpy(array, &elements, sizeof(elements));
-    return 0;
-}
-
-static int reserve_sample(struct loader_index *index)
-{
-    if (index->n_samples < index->cap_samples)
-        return 0;
-    if (index->cap_samples >= UINT32_MAX / 2)
-        return prx_err(PRX_EINVAL, "more than %" PRIu32 " samples", index->cap_samples);
-    uint32_t cap = index->cap_samples ? index->cap_samples * 2 : 256;
-    PRX_TRY(grow(&index->key_offsets, cap, sizeof(*index->key_offsets)));
-    PRX_TRY(grow(&index->shape_ids, cap, sizeof(*index->shape_ids)));
-    PRX_TRY(grow(&index->places, (size_t)cap * index->n_parts, sizeof(*index->places)));
-    index->cap_samples = cap;
-    return 0;
-}
-
-/* The number of @path; shards come in order, so the last few are enough to ask. */
-static int find_path(struct loader_index *index, const char *path, uint32_t *out)
-{
-    for (size_t i = index->n_paths; i-- > 0 && i + 4 >= index->n_paths;) {
-        if (strcmp(index->paths[i], path) == 0) {
-            *out = (uint32_t)i;
-            return 0;
-        }
-    }
-    if (index->n_paths == index->cap_paths) {
-        size_t cap = index->cap_paths ? index->cap_paths * 2 : 16;
-        PRX_TRY(grow(&index->paths, cap, sizeof(*index->paths)));
-        index->cap_paths = cap;
-    }
-    if (index->n_paths >= LOADER_ABSENT)
-        return prx_err(PRX_EINVAL, "more files than an index holds");
-    PRX_TRY(prx_strdup(path, &index->paths[index->n_paths]));
-    *out = (uint32_t)index->n_paths++;
-    return 0;
-}
-
-static int find_shape(struct loader_index *index, const struct loader_shape *shape,
-                      uint32_t *out)
-{
-    for (size_t i = 0; i < index->n_shapes; i++) {
-        if (memcmp(&index->shapes[i], shape, sizeof(*shape)) == 0) {
-            *out = (uint32_t)i;
-            return 0;
-        }
-    }
-    if (index->n_shapes == N_SHAPES_MAX)
-        return prx_err(PRX_EINVAL, "more than %d shapes of latents", N_SHAPES_MAX);
-    PRX_TRY(grow(&index->shapes, index->n_shapes + 1, sizeof(*shape)));
-    index->shapes[index->n_shapes] = *shape;
-    *out = (uint32_t)index->n_shapes++;
-    return 0;
-}
-
-int prx_loader_latent_shape(const struct prx_npy *npy, struct loader_shape *out)
-{
-    const int64_t *dims = npy->dims + (npy->n_dims == 4);
-
-    if (npy->type != PRX_NPY_F32 && npy->type != PRX_NPY_F16)
-        return prx_err(PRX_ECORRUPT, "an array of integers");
-    if (npy->n_dims != 3 && !(npy->n_dims == 4 && npy->dims[0] == 2))
-        return prx_err(PRX_ECORRUPT,
-                       "an array that is neither [C, H, W] nor [2, C, H, W]");
-    if (npy->n_elements == 0)
-        return prx_err(PRX_ECORRUPT, "an array without elements");
-    *out = (struct loader_shape){dims[0], dims[1], dims[2]};
-    return 0;
-}
+#define HEAD_BYTES      4096
+#define STANDARD_INPUT  "standard input" /* prx_source's name for "-" */
+#define ARRAY_BYTES_MAX ((uint64_t)1 << 30)
 
 /* --- one sample ------------------------------------------------------------- */
 
 struct pass {
-    struct loader_index *index;
+    struct loader_catalog *catalog;
     const struct prx_loader_opts *opts;
+    size_t i_set;
+    struct prx_fit fit;
     struct loader_files files;
     struct loader_spool *spool; /* NULL until something must be spooled */
 };
@@ -180,30 +46,33 @@ static int check_fingerprint(struct prx_sample *sample, const char *part,
                    part, made_by ? made_by : "none", wanted);
 }
 
-/* The parts of @sample that are there, in index order; NULL for absent ones. */
+/* The parts of @sample that are there, by number; NULL for absent ones. */
 static int find_parts(const struct pass *pass, const struct prx_sample *sample,
                       const struct prx_field **fields)
 {
+    const struct loader_layout *layout = &pass->catalog->layout;
     const struct prx_loader_opts *opts = pass->opts;
     char name[LOADER_PART_NAME_BYTES];
-    bool has_caption = false;
+    bool has_caption = layout->n_captions == 0;
 
-    for (size_t i = 0; i < pass->index->n_parts; i++) {
+    for (size_t i = 0; i < layout->n_parts; i++) {
         prx_loader_part_name(opts, i, name);
-        fields[i] = prx_sample_find(sample, name);
-        has_caption = has_caption || (i > 0 && fields[i]);
+        fields[i] =
+            *name ? prx_sample_find(sample, name) : prx_sample_find_image(sample);
+        if (i >= layout->i_captions && i < layout->i_features)
+            has_caption |= fields[i] != NULL;
+        else if (!fields[i])
+            return prx_err(PRX_EINVAL, "no %s%s", *name ? name : "picture",
+                           *name ? "; encode the samples first" : "");
     }
-    if (!fields[0])
-        return prx_err(PRX_EINVAL, "no latent.npy; encode the samples first");
-    if (!has_caption) {
-        prx_loader_part_name(opts, 1, name);
-        return prx_err(PRX_EINVAL, "no %s%s; encode the captions first", name,
-                       opts->n_captions > 1 ? ", nor any other of data.captions" : "");
-    }
-    return 0;
+    if (has_caption)
+        return 0;
+    prx_loader_part_name(opts, layout->i_captions, name);
+    return prx_err(PRX_EINVAL, "no %s%s; encode the captions first", name,
+                   opts->n_captions > 1 ? ", nor any other of data.captions" : "");
 }
 
-/* The first bytes of the latent, from memory or disk. */
+/* The first bytes of a field, from memory or disk. */
 static int read_head(struct pass *pass, const struct prx_field *field, uint8_t *head,
                      size_t *n_head_bytes)
 {
@@ -215,74 +84,126 @@ static int read_head(struct pass *pass, const struct prx_field *field, uint8_t *
         memcpy(head, field->bytes->bytes, n);
         return 0;
     }
-    PRX_TRY(find_path(pass->index, field->path, &place.i_path));
-    return prx_loader_files_read(&pass->files, pass->index, &place, n, head);
+    PRX_TRY(prx_loader_catalog_path(pass->catalog, field->path, &place.i_path));
+    return prx_loader_files_read(&pass->files, pass->catalog, &place, n, head);
 }
 
-static int read_shape(struct pass *pass, const struct prx_field *field,
-                      struct loader_shape *out)
+static int read_npy_head(struct pass *pass, const struct prx_field *field,
+                         struct prx_npy *npy)
 {
     uint8_t head[HEAD_BYTES];
     size_t n_head_bytes;
+
+    if (field->n_bytes > ARRAY_BYTES_MAX)
+        return prx_err(PRX_ECORRUPT, "%s of %" PRIu64 " bytes", field->name,
+                       field->n_bytes);
+    PRX_TRY(read_head(pass, field, head, &n_head_bytes));
+    return prx_npy_parse_head(head, n_head_bytes, (size_t)field->n_bytes, npy);
+}
+
+static int find_latent_shape(struct pass *pass, const struct prx_field *field,
+                             struct loader_shape *shape)
+{
+    int64_t dims[3];
     struct prx_npy npy;
 
-    if (field->n_bytes > LATENT_BYTES_MAX)
-        return prx_err(PRX_ECORRUPT, "a latent of %" PRIu64 " bytes", field->n_bytes);
-    PRX_TRY(read_head(pass, field, head, &n_head_bytes));
-    PRX_TRY(prx_npy_parse_head(head, n_head_bytes, (size_t)field->n_bytes, &npy));
-    return prx_loader_latent_shape(&npy, out);
+    PRX_TRY(read_npy_head(pass, field, &npy));
+    PRX_TRY(prx_loader_latent_dims(&npy, dims));
+    shape->channels = dims[0];
+    shape->height = dims[1];
+    shape->width = dims[2];
+    if (dims[0] != pass->opts->latent_channels)
+        return prx_err(PRX_EINVAL,
+                       "latent.npy has %" PRId64 " channels, the model %" PRId64,
+                       dims[0], pass->opts->latent_channels);
+    return 0;
+}
+
+/* As metadata tell, else as the picture does. */
+static int find_picture_size(struct prx_sample *sample, struct prx_picture_size *size)
+{
+    json_t *meta;
+
+    PRX_TRY(prx_sample_meta(sample, &meta));
+    json_int_t width = json_integer_value(json_object_get(meta, "width"));
+    json_int_t height = json_integer_value(json_object_get(meta, "height"));
+    if (width <= 0 || height <= 0 || width > INT32_MAX || height > INT32_MAX)
+        return prx_picture_size(sample, size);
+    *size = (struct prx_picture_size){(int)width, (int)height};
+    return 0;
+}
+
+/* What a picture becomes.  A square needs no look at it. */
+static int find_image_shape(struct pass *pass, struct prx_sample *sample,
+                            struct loader_shape *shape)
+{
+    const struct prx_fit_opts *opts = &pass->fit.opts;
+    struct prx_picture_size size;
+    struct prx_fit_plan plan;
+
+    shape->image_width = shape->image_height = opts->size_px;
+    if (opts->crop == PRX_CROP_CENTER && opts->max_upscale == 0)
+        return 0;
+    PRX_TRY(find_picture_size(sample, &size));
+    int rc = prx_fit_plan(&pass->fit, size.width_px, size.height_px, 0, &plan);
+    if (rc == PRX_EINVAL)
+        return prx_err(PRX_ECORRUPT, "%s", prx_err_message());
+    shape->image_width = plan.width_px;
+    shape->image_height = plan.height_px;
+    return rc;
 }
 
 static int check_sample(struct pass *pass, struct prx_sample *sample,
                         const struct prx_field **fields, struct loader_shape *shape)
 {
     const struct prx_loader_opts *opts = pass->opts;
+    const struct loader_layout *layout = &pass->catalog->layout;
+    struct prx_npy npy;
 
-    PRX_TRY(check_fingerprint(sample, "latent.npy", opts->latent_fingerprint));
-    for (size_t i = 1; i < pass->index->n_parts; i++)
+    *shape = (struct loader_shape){0};
+    if (layout->has_latent) {
+        PRX_TRY(check_fingerprint(sample, "latent.npy", opts->latent_fingerprint));
+        PRX_TRY(find_latent_shape(pass, fields[layout->i_latent], shape));
+    }
+    if (layout->has_image)
+        PRX_TRY(find_image_shape(pass, sample, shape));
+    for (size_t i = layout->i_captions; i < layout->i_features; i++)
         if (fields[i])
             PRX_TRY(check_fingerprint(sample, fields[i]->name, opts->text_fingerprint));
-    PRX_TRY(read_shape(pass, fields[0], shape));
-    if (shape->channels != opts->latent_channels)
-        return prx_err(PRX_EINVAL,
-                       "latent.npy has %" PRId64 " channels, the model %" PRId64,
-                       shape->channels, opts->latent_channels);
+    for (size_t i = 0; i < layout->n_features; i++) {
+        PRX_TRY(read_npy_head(pass, fields[layout->i_features + i], &npy));
+        PRX_TRY(prx_loader_feature_dims(&npy, shape->feature_dims[i]));
+    }
     return 0;
 }
 
 /* What the fingerprint of the whole covers: keys and the sizes of parts. */
-static void add_to_fingerprint(struct loader_index *index,
+static void add_to_fingerprint(struct loader_catalog *catalog,
                                const struct prx_sample *sample,
                                const struct prx_field **fields)
 {
-    prx_hasher_add(index->hasher, sample->key, strlen(sample->key) + 1);
-    for (size_t i = 0; i < index->n_parts; i++) {
+    prx_hasher_add(catalog->hasher, sample->key, strlen(sample->key) + 1);
+    for (size_t i = 0; i < catalog->layout.n_parts; i++) {
         uint64_t n_bytes = fields[i] ? fields[i]->n_bytes : UINT64_MAX;
-        prx_hasher_add(index->hasher, &n_bytes, sizeof(n_bytes));
+        prx_hasher_add(catalog->hasher, &n_bytes, sizeof(n_bytes));
     }
 }
 
-static int add_sample(struct loader_index *index, const struct prx_sample *sample,
+static int add_sample(struct loader_catalog *catalog, const struct prx_sample *sample,
                       const struct prx_field **fields, const struct loader_shape *shape)
 {
-    PRX_TRY(reserve_sample(index));
-    struct loader_place *places =
-        index->places + (size_t)index->n_samples * index->n_parts;
-    for (size_t i = 0; i < index->n_parts; i++) {
+    struct loader_place places[LOADER_PARTS_MAX];
+
+    for (size_t i = 0; i < catalog->layout.n_parts; i++) {
         places[i] = (struct loader_place){.i_path = LOADER_ABSENT};
         if (!fields[i])
             continue;
         places[i].offset_bytes = fields[i]->offset_bytes;
         places[i].n_bytes = (uint32_t)fields[i]->n_bytes;
-        PRX_TRY(find_path(index, fields[i]->path, &places[i].i_path));
-        index->n_part_bytes += fields[i]->n_bytes;
+        PRX_TRY(prx_loader_catalog_path(catalog, fields[i]->path, &places[i].i_path));
     }
-    PRX_TRY(find_shape(index, shape, &index->shape_ids[index->n_samples]));
-    index->key_offsets[index->n_samples] = index->keys.n_bytes;
-    PRX_TRY(prx_str_add(&index->keys, sample->key, strlen(sample->key) + 1));
-    add_to_fingerprint(index, sample, fields);
-    index->n_samples++;
-    return 0;
+    add_to_fingerprint(catalog, sample, fields);
+    return prx_loader_catalog_add(catalog, sample->key, shape, places);
 }
 
 /* Damage is the sample's affair; anything else is the run's. */
@@ -298,7 +219,7 @@ static int take_reject(struct pass *pass, const struct prx_sample *sample)
         strcmp(sample->origin, STANDARD_INPUT) == 0)
         return prx_err(PRX_ECORRUPT, "%s: the tool that writes it has failed",
                        sample->reject_reason);
-    pass->index->n_rejected++;
+    pass->catalog->n_rejected++;
     if (pass->opts->on_reject)
         pass->opts->on_reject(pass->opts->ctx, sample);
     return 0;
@@ -306,14 +227,14 @@ static int take_reject(struct pass *pass, const struct prx_sample *sample)
 
 static int take_sample(struct pass *pass, struct prx_sample *sample)
 {
-    const struct prx_field *fields[1 + PRX_LOADER_CAPTIONS_MAX] = {0};
+    const struct prx_field *fields[LOADER_PARTS_MAX] = {0};
     struct loader_shape shape;
     bool is_at_rest = true;
 
     if (sample->reject_reason)
         return take_reject(pass, sample);
     PRX_TRY(find_parts(pass, sample, fields));
-    for (size_t i = 0; i < pass->index->n_parts; i++) {
+    for (size_t i = 0; i < pass->catalog->layout.n_parts; i++) {
         if (!fields[i])
             continue;
         is_at_rest = is_at_rest && fields[i]->path;
@@ -329,11 +250,12 @@ static int take_sample(struct pass *pass, struct prx_sample *sample)
     if (sample->reject_reason)
         return take_reject(pass, sample);
     if (is_at_rest)
-        return add_sample(pass->index, sample, fields, &shape);
+        return add_sample(pass->catalog, sample, fields, &shape);
     if (pass->opts->is_spooled)
         return 0;
     if (!pass->spool)
-        PRX_TRY(prx_loader_spool_open(pass->opts, &pass->spool));
+        PRX_TRY(prx_loader_spool_open(pass->opts, pass->i_set, pass->catalog->n_sets,
+                                      &pass->spool));
     return prx_loader_spool_put(pass->spool, sample);
 }
 
@@ -366,46 +288,37 @@ out:
     return rc;
 }
 
-/* Give back the room for more samples; where that fails, nothing is lost. */
-static void trim(struct loader_index *index)
+int prx_loader_index_read(struct loader_catalog *catalog, size_t i_set,
+                          struct prx_source *source, const struct prx_loader_opts *opts)
 {
-    size_t n = index->n_samples;
-
-    if (n == 0 || grow(&index->key_offsets, n, sizeof(*index->key_offsets)) < 0 ||
-        grow(&index->shape_ids, n, sizeof(*index->shape_ids)) < 0 ||
-        grow(&index->places, n * index->n_parts, sizeof(*index->places)) < 0)
-        return;
-    index->cap_samples = index->n_samples;
-}
-
-int prx_loader_index_read(struct loader_index *index, struct prx_source *source,
-                          const struct prx_loader_opts *opts)
-{
-    struct pass pass = {.index = index, .opts = opts};
+    struct pass pass = {.catalog = catalog, .opts = opts, .i_set = i_set};
     struct prx_source *spooled = NULL;
     int rc = 0;
 
-    if (source)
+    PRX_GO(prx_fit_init(&pass.fit, &opts->image.fit));
+    if (source) {
         PRX_GO(take_source(&pass, source));
+        catalog->n_hidden += prx_source_hidden(source);
+    }
     if (pass.spool) {
         rc = prx_loader_spool_finish(pass.spool, &spooled);
         pass.spool = NULL;
         if (rc < 0)
             goto out;
     } else if (opts->is_spooled) {
-        PRX_GO(prx_loader_spool_reopen(opts, &spooled));
+        PRX_GO(prx_loader_spool_reopen(opts, i_set, catalog->n_sets, &spooled));
     }
     if (spooled) {
-        index->is_spooled = true;
+        catalog->is_spooled = true;
         PRX_GO(take_source(&pass, spooled));
     }
-    trim(index);
-    if (index->n_samples == 0)
+    if (catalog->sets[i_set].n_samples == 0)
         rc = prx_err(PRX_ENOENT, "no samples to train on (%" PRIu64 " rejected)",
-                     index->n_rejected);
+                     catalog->n_rejected);
 out:
     prx_loader_spool_abort(pass.spool);
     prx_source_close(spooled);
     prx_loader_files_release(&pass.files);
+    prx_fit_release(&pass.fit);
     return rc;
 }

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libdata/loader/loader_internal.h"
 #include "libdata/outfile.h"
@@ -14,10 +15,21 @@
 
 struct loader_spool {
     const struct prx_loader_opts *opts;
+    size_t i_set, n_sets;
     struct prx_sink *sink;
 };
 
-int prx_loader_spool_open(const struct prx_loader_opts *opts, struct loader_spool **out)
+/* The folder of a set's spool, with a slash behind, added to @out. */
+static int add_folder(const struct prx_loader_opts *opts, size_t i_set, size_t n_sets,
+                      struct prx_str *out)
+{
+    if (n_sets > 1)
+        return prx_str_printf(out, "%s/%zu/", opts->spool_dir, i_set);
+    return prx_str_printf(out, "%s/", opts->spool_dir);
+}
+
+int prx_loader_spool_open(const struct prx_loader_opts *opts, size_t i_set,
+                          size_t n_sets, struct loader_spool **out)
 {
     const struct prx_sink_opts sink_opts = {
         .exists = opts->spool_overwrite ? PRX_SINK_OVERWRITE : PRX_SINK_REFUSE,
@@ -34,9 +46,10 @@ int prx_loader_spool_open(const struct prx_loader_opts *opts, struct loader_spoo
     struct loader_spool *spool = calloc(1, sizeof(*spool));
     if (!spool)
         return prx_err_nomem("a spool");
-    spool->opts = opts;
-    PRX_GO(prx_mkdirs(opts->spool_dir));
-    PRX_GO(prx_str_printf(&word, "%s/%%06d.tar", opts->spool_dir));
+    *spool = (struct loader_spool){.opts = opts, .i_set = i_set, .n_sets = n_sets};
+    PRX_GO(add_folder(opts, i_set, n_sets, &word));
+    PRX_GO(prx_mkdirs(word.bytes));
+    PRX_GO(prx_str_puts(&word, "%06d.tar"));
     PRX_GO(prx_sink_open(word.bytes, &sink_opts, &n_done, &spool->sink));
     *out = spool;
     spool = NULL;
@@ -46,34 +59,43 @@ out:
     return rc;
 }
 
-static bool is_wanted(const struct prx_loader_opts *opts, const char *field)
+static bool is_wanted(const struct prx_loader_opts *opts,
+                      const struct prx_sample *sample, const struct prx_field *field)
 {
+    const struct loader_layout layout = prx_loader_layout(opts);
     char name[LOADER_PART_NAME_BYTES];
 
-    for (size_t i = 0; i <= opts->n_captions; i++) {
+    for (size_t i = 0; i < layout.n_parts; i++) {
         prx_loader_part_name(opts, i, name);
-        if (strcmp(field, name) == 0)
+        if (*name ? strcmp(field->name, name) == 0
+                  : field == prx_sample_find_image(sample))
             return true;
     }
-    return strcmp(field, "json") == 0;
+    return strcmp(field->name, "json") == 0;
 }
 
 int prx_loader_spool_put(struct loader_spool *spool, struct prx_sample *sample)
 {
     for (size_t i = sample->n_fields; i-- > 0;)
-        if (!is_wanted(spool->opts, sample->fields[i].name))
+        if (!is_wanted(spool->opts, sample, &sample->fields[i]))
             prx_sample_drop(sample, sample->fields[i].name);
     PRX_TRY(prx_sample_load(sample));
     return prx_sink_put(spool->sink, sample);
 }
 
-int prx_loader_spool_reopen(const struct prx_loader_opts *opts, struct prx_source **out)
+int prx_loader_spool_reopen(const struct prx_loader_opts *opts, size_t i_set,
+                            size_t n_sets, struct prx_source **out)
 {
     const struct prx_source_opts source_opts = {0};
     struct prx_str path = {0};
     int rc = 0;
 
-    PRX_GO(prx_str_printf(&path, "%s/index.json", opts->spool_dir));
+    *out = NULL;
+    PRX_GO(add_folder(opts, i_set, n_sets, &path));
+    PRX_GO(prx_str_puts(&path, "index.json"));
+    /* Of several sets just some may be streams. */
+    if (n_sets > 1 && access(path.bytes, F_OK) < 0)
+        goto out;
     const char *words[] = {path.bytes};
     rc = prx_source_open(words, 1, &source_opts, out);
 out:
@@ -87,7 +109,7 @@ int prx_loader_spool_finish(struct loader_spool *spool, struct prx_source **out)
 
     spool->sink = NULL;
     if (rc == 0)
-        rc = prx_loader_spool_reopen(spool->opts, out);
+        rc = prx_loader_spool_reopen(spool->opts, spool->i_set, spool->n_sets, out);
     prx_loader_spool_abort(spool);
     return rc;
 }

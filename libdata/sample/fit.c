@@ -32,19 +32,32 @@ void prx_fit_release(struct prx_fit *fit)
     prx_bucket_table_release(&fit->buckets);
 }
 
-/* The largest centred part of the picture that has the target's aspect. */
-static void plan_crop(struct prx_fit_plan *plan, int width_px, int height_px)
+static struct prx_fit_plan plan_nothing(int width_px, int height_px)
 {
-    const double orig_width = plan->orig_width_px, orig_height = plan->orig_height_px;
-    double width = fmin(orig_width, orig_height * width_px / height_px);
-    double height = fmin(orig_height, orig_width * height_px / width_px);
+    PRX_BUG_IF(width_px <= 0 || height_px <= 0);
+    return (struct prx_fit_plan){
+        .orig_width_px = width_px,
+        .orig_height_px = height_px,
+        .box = {0, 0, width_px, height_px},
+        .width_px = width_px,
+        .height_px = height_px,
+    };
+}
 
-    plan->box[0] = (orig_width - width) / 2;
-    plan->box[1] = (orig_height - height) / 2;
+void prx_fit_cover(int width_px, int height_px, int to_width_px, int to_height_px,
+                   struct prx_fit_plan *plan)
+{
+    /* The largest centred part of the picture that has the target's aspect. */
+    double width = fmin(width_px, (double)height_px * to_width_px / to_height_px);
+    double height = fmin(height_px, (double)width_px * to_height_px / to_width_px);
+
+    *plan = plan_nothing(width_px, height_px);
+    plan->box[0] = (width_px - width) / 2;
+    plan->box[1] = (height_px - height) / 2;
     plan->box[2] = plan->box[0] + width;
     plan->box[3] = plan->box[1] + height;
-    plan->width_px = width_px;
-    plan->height_px = height_px;
+    plan->width_px = to_width_px;
+    plan->height_px = to_height_px;
 }
 
 /* The shorter side becomes @size_px. */
@@ -72,22 +85,15 @@ int prx_fit_plan(const struct prx_fit *fit, int width_px, int height_px,
 {
     const struct prx_fit_opts *opts = &fit->opts;
 
-    PRX_BUG_IF(width_px <= 0 || height_px <= 0);
-    *plan = (struct prx_fit_plan){
-        .orig_width_px = width_px,
-        .orig_height_px = height_px,
-        .box = {0, 0, width_px, height_px},
-        .width_px = width_px,
-        .height_px = height_px,
-    };
+    *plan = plan_nothing(width_px, height_px);
     if (opts->size_px > 0 && opts->crop == PRX_CROP_NONE) {
         plan_shorter_side(plan, opts->size_px);
     } else if (opts->size_px > 0 && opts->crop == PRX_CROP_CENTER) {
-        plan_crop(plan, opts->size_px, opts->size_px);
+        prx_fit_cover(width_px, height_px, opts->size_px, opts->size_px, plan);
     } else if (opts->size_px > 0) {
         size_t i = prx_bucket_find(&fit->buckets, width_px, height_px);
-        plan_crop(plan, fit->buckets.buckets[i].width_px,
-                  fit->buckets.buckets[i].height_px);
+        prx_fit_cover(width_px, height_px, fit->buckets.buckets[i].width_px,
+                      fit->buckets.buckets[i].height_px, plan);
     }
     if (opts->max_upscale > 0 && is_too_small(plan, opts->max_upscale))
         return prx_err(PRX_EINVAL, "%d x %d pixels: too small for %d x %d", width_px,

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "libdata/sample/convert_internal.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 # error "arrays are stored little-endian and used in place"
 #endif
@@ -367,11 +369,7 @@ int prx_npy_get_f32(const struct prx_npy *npy, float *out)
     }
     if (npy->type != PRX_NPY_F16)
         return prx_err(PRX_EFORMAT, "npy array of integers where floats are wanted");
-    for (size_t i = 0; i < npy->n_elements; i++) {
-        uint16_t half;
-        memcpy(&half, npy->bytes + 2 * i, 2);
-        out[i] = prx_f32_from_f16(half);
-    }
+    PRX_SIMD_PICK(prx_convert_kernels)->f32_from_f16(npy->bytes, npy->n_elements, out);
     return 0;
 }
 

@@ -122,21 +122,6 @@ static int spool_sample(struct source_shuffle *shuffle, const struct prx_sample 
     return shuffle->pending.n_bytes < PENDING_BYTES ? 0 : flush_spool(shuffle);
 }
 
-static int open_spool(struct source_shuffle *shuffle)
-{
-    struct prx_str path = {0};
-    int rc;
-
-    PRX_GO(prx_str_printf(&path, "%s/prx-shuffle-XXXXXX", shuffle->folder));
-    shuffle->spool = mkstemp(path.bytes);
-    if (shuffle->spool < 0)
-        PRX_GO(prx_err_sys("%s", path.bytes));
-    unlink(path.bytes);
-out:
-    prx_str_release(&path);
-    return rc;
-}
-
 static int compare_places(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
@@ -151,7 +136,7 @@ static int read_inner(struct source_shuffle *shuffle)
     struct prx_sample sample = {0};
     int rc;
 
-    PRX_GO(open_spool(shuffle));
+    PRX_GO(prx_temp_open(shuffle->folder, &shuffle->spool));
     while ((rc = prx_source_next(shuffle->inner, &sample)) == 1) {
         PRX_GO(spool_sample(shuffle, &sample));
         if (atomic_load(&shuffle->is_cancelled))

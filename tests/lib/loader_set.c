@@ -13,7 +13,6 @@
 static const float null_states[SET_N_NULL * SET_WIDTH] = {-1, -1, -1, -1,
                                                           -2, -2, -2, -2};
 static const char *const caption_names[] = {"long", "short"};
-static const double caption_weights[] = {1, 0};
 
 const struct set_shape set_shapes[3] = {{4, 4}, {2, 8}, {8, 2}};
 
@@ -119,7 +118,8 @@ int prx_set_open(const char *word, const struct prx_loader_opts *opts,
     struct prx_source *source = NULL;
 
     PRX_BUG_IF(prx_source_open(&word, 1, &source_opts, &source) < 0);
-    int rc = prx_loader_open(source, opts, out);
+    const struct prx_loader_set set = {source, 1};
+    int rc = prx_loader_open(&set, 1, opts, out);
     prx_source_close(source);
     return rc;
 }
@@ -133,10 +133,11 @@ void set_fixture_write(struct set_fixture *fixture, const struct set *set)
                 .seed = 7,
                 .shuffle = true,
                 .n_threads = 2,
-                .n_prefetch = 2,
+                .n_prefetch_bytes = 20000,
                 .n_captions = 1,
                 .captions = caption_names,
-                .caption_weights = caption_weights,
+                .n_phases = 1,
+                .phases = {{.weights = {1}}},
                 .null_states = null_states,
                 .n_null_tokens = SET_N_NULL,
                 .text_width = SET_WIDTH,

@@ -114,7 +114,7 @@ static void test_order_is_a_function(void **state)
 
     /* Neither threads nor prefetch nor cache matter. */
     fixture.opts.n_threads = 1;
-    fixture.opts.n_prefetch = 5;
+    fixture.opts.n_prefetch_bytes = 0;
     fixture.opts.n_cache_bytes = 1 << 20;
     assert_int_equal(set_fixture_open(&fixture), 0);
     record(&fixture, 30, other);
@@ -231,7 +231,7 @@ static void test_caption_weights(void **state)
         {{0, 1}, 0, 0, 0, 1},
         {{7, 3}, 0, 0, 0.7, 0.3},
         {{0.5, 0.5}, 0, 0.4, 0.3, 0.3},
-        {{7, 3}, SET_NO_LONG, 0, 0, 1}, /* renormalised over what is there */
+        {{7, 3}, SET_NO_LONG, 0, 0, 1},
         {{1, 0}, SET_NO_LONG, 0, 0, 1}, /* weight 0: fallback */
         {{0, 1}, SET_NO_SHORT, 0, 1, 0},
         {{1, 1}, 0, 1, 0, 0},
@@ -249,7 +249,8 @@ static void test_caption_weights(void **state)
             wrong[i] = cases[c].wrong;
         set_fixture_write(&fixture, &set);
         fixture.opts.n_captions = 2;
-        fixture.opts.caption_weights = cases[c].weights;
+        memcpy(fixture.opts.phases[0].weights, cases[c].weights,
+               sizeof(cases[c].weights));
         fixture.opts.caption_dropout = cases[c].dropout;
         assert_int_equal(set_fixture_open(&fixture), 0);
         for (int k = 0; k < N_BATCHES; k++) {
@@ -278,7 +279,7 @@ static void test_draws_are_a_samples_own(void **state)
 
     set_fixture_write(&fixture, &set);
     fixture.opts.n_captions = 2;
-    fixture.opts.caption_weights = (const double[]){1, 1};
+    fixture.opts.phases[0].weights[1] = 1;
     fixture.opts.caption_dropout = 0.2;
     for (size_t n_batch = 1; n_batch <= 24; n_batch *= 2) {
         fixture.opts.n_batch = n_batch == 16 ? 24 : n_batch;

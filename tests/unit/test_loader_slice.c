@@ -99,7 +99,7 @@ static void test_slices_are_the_batch(void **state)
     set_fixture_write(&fixture, &set);
     fixture.opts.n_batch = 7;
     fixture.opts.n_captions = 2;
-    fixture.opts.caption_weights = (const double[]){1, 1};
+    fixture.opts.phases[0].weights[1] = 1;
     fixture.opts.caption_dropout = 0.2;
     for (size_t world = 1; world <= WORLD_MAX; world++) {
         assert_int_equal(set_fixture_open(&fixture), 0);

@@ -314,6 +314,12 @@ static void test_folder(void **state)
 }
 
 /* What one process has spooled, another reads: also where only a part was a stream. */
+static void open_loader(struct set_fixture *fixture, struct prx_source *source)
+{
+    const struct prx_loader_set set = {source, 1};
+    assert_int_equal(prx_loader_open(&set, 1, &fixture->opts, &fixture->loader), 0);
+}
+
 static void test_spooled_by_another(void **state)
 {
     const struct set set = {23, 3, set_shapes, NULL};
@@ -339,7 +345,7 @@ static void test_spooled_by_another(void **state)
         close(fd);
         fixture.opts.is_spooled = false;
         assert_int_equal(prx_source_open(words, 1 + n_at_rest, NULL, &source), 0);
-        assert_int_equal(prx_loader_open(source, &fixture.opts, &fixture.loader), 0);
+        open_loader(&fixture, source);
         prx_source_close(source);
         dup2(saved, STDIN_FILENO);
         close(saved);
@@ -351,7 +357,7 @@ static void test_spooled_by_another(void **state)
         source = NULL;
         if (n_at_rest > 0)
             assert_int_equal(prx_source_open(words + 1, 1, NULL, &source), 0);
-        assert_int_equal(prx_loader_open(source, &fixture.opts, &fixture.loader), 0);
+        open_loader(&fixture, source);
         prx_source_close(source);
         prx_loader_summary(fixture.loader, &summaries[1]);
         assert_int_equal(summaries[1].n_samples, 23 * (1 + n_at_rest));

@@ -121,7 +121,7 @@ static void test_baseline(void **state)
     assert_true(recipe.objective.timestep.t_max == 1);
     assert_true(recipe.data.caption_dropout == 0.1);
     assert_int_equal(recipe.data.captions.n, 1);
-    assert_string_equal(recipe.data.captions.names[0], "long");
+    assert_string_equal(recipe.data.captions.weights[0].names[0], "long");
 
     /* Defaults are the baseline's, but for the encoders, which a build may lack. */
     struct prx_str own = {0}, defaults = {0};

@@ -197,7 +197,7 @@ static void test_activations(void **state)
 static void test_categories(void **state)
 {
     static const char *const sets[] = {"optim.ema_smoothing=0.9", "sample.size_px=0",
-                                       "train.batch=2", "data.prefetch_batches=3"};
+                                       "train.batch=2", "data.prefetch_bytes=0"};
     struct prx_train_plan plan;
     struct prx_recipe recipe;
     int64_t n_params;
@@ -213,7 +213,7 @@ static void test_categories(void **state)
     /* Two moments, and for a moment the one number of the gradients' norm. */
     assert_int_equal(plan.optim_bytes, 2 * n_bytes + sizeof(float));
     assert_int_equal(plan.batch_bytes,
-                     3 * 8 * (16 * 16 * 16 + N_TOKENS * 256 + N_TOKENS) * 4);
+                     9 * 8 * (16 * 16 * 16 + N_TOKENS * 256 + N_TOKENS) * 4);
     assert_int_equal(plan.total_bytes,
                      5 * n_bytes + sizeof(float) + plan.activation_bytes +
                          plan.batch_bytes);

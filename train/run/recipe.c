@@ -11,6 +11,7 @@
 static const char *const resolution_names[] = {"none", "vec", "token", NULL};
 static const char *const route_names[] = {"none", "tread", "sprint", NULL};
 static const char *const objective_names[] = {"flow", NULL};
+static const char *const image_crop_names[] = {"center", "random", "bucket", NULL};
 static const char *const prediction_names[] = {"velocity", "x0", NULL};
 static const char *const timestep_names[] = {"logit_normal", "uniform", NULL};
 static const char *const optim_names[] = {"adamw", "muon", NULL};
@@ -57,19 +58,41 @@ static const struct prx_conf_row rows[] = {
     {"data.text_tokens", PRX_CONF_INT, AT(data.text_tokens), "0",
      "longest caption, in tokens; longer ones are cut; 0 takes the encoder's own limit",
      NULL, 0, 65536},
-    {"data.captions", PRX_CONF_WEIGHTS, AT(data.captions), "{long: 1}",
-     "captions to choose from, by weight among those a sample has; one of weight 0 is"
-     " taken where no other is there", NULL, 0, 1e6},
+    {"data.sources", PRX_CONF_WEIGHTS, AT(data.sources), "{}",
+     "sources to mix, each with its share of the samples that are drawn; used where"
+     " the command line names none", NULL, 0, 1e6},
+    {"data.captions", PRX_CONF_PHASES, AT(data.captions), "{long: 1}",
+     "captions to choose from, by weight; where a sample lacks the chosen one, the"
+     " first of this list that it has; with steps, the weights from that step on",
+     NULL, 0, 1e6},
     {"data.caption_dropout", PRX_CONF_FLOAT, AT(data.caption_dropout), "0.1",
      "share of samples that see the null caption instead", NULL, 0, 1},
     {"data.shuffle", PRX_CONF_BOOL, AT(data.shuffle), "true",
      "take a new order each epoch; false keeps the order of the source", NULL, 0, 0},
+    {"data.replacement", PRX_CONF_BOOL, AT(data.replacement), "false",
+     "draw every sample from all of its source, so that there are no epochs", NULL, 0,
+     0},
+    {"data.window_samples", PRX_CONF_INT, AT(data.window_samples), "0",
+     "shuffle through a window of so many samples, so that few shards are read at a"
+     " time; 0 is no bound: all samples are shuffled as one", NULL, 0, 4e9},
+    {"data.window_bytes", PRX_CONF_INT, AT(data.window_bytes), "0",
+     "the same bound in bytes of what is read of the samples", NULL, 0, 1e18},
     {"data.cache_bytes", PRX_CONF_INT, AT(data.cache_bytes), "0",
      "keep all latents and text states in memory if they fit this many bytes, of each"
      " process",
      NULL, 0, 1e18},
-    {"data.prefetch_batches", PRX_CONF_INT, AT(data.prefetch_batches), "2",
-     "batches read ahead of the step", NULL, 1, 64},
+    {"data.prefetch_bytes", PRX_CONF_INT, AT(data.prefetch_bytes), "67108864",
+     "batches are read ahead of the step as long as they fit this many bytes, one"
+     " always", NULL, 0, 1e15},
+    {"data.image_px", PRX_CONF_INT, AT(data.image_px), "0",
+     "with vae pixels: take pictures as they are stored, and crop and resize them to"
+     " squares of this side, or to buckets of about that area, while training; 0 reads"
+     " latents", NULL, 0, 16384},
+    {"data.image_crop", PRX_CONF_ENUM, AT(data.image_crop), "center",
+     "what is cut off of such a picture: as much on both sides, as it is drawn, or as"
+     " little as the nearest aspect bucket asks for", image_crop_names, 0, 0},
+    {"data.image_flip", PRX_CONF_FLOAT, AT(data.image_flip), "0",
+     "share of such pictures that are mirrored", NULL, 0, 1},
 
     {"objective.kind", PRX_CONF_ENUM, AT(objective.kind), "flow",
      "flow: rectified flow", objective_names, 0, 0},
@@ -256,24 +279,67 @@ static int resolve_axes(struct prx_recipe *recipe)
 }
 
 /* Caption names become parts' names, NAME.text.npy. */
-static int check_captions(const struct prx_conf_weights *captions)
+static int check_caption_name(const char *name)
 {
-    double sum = 0;
+    size_t n_bytes = strlen(name);
+
+    for (size_t i = 0; i < n_bytes; i++)
+        if (!isalnum((unsigned char)name[i]) && name[i] != '_' && name[i] != '-')
+            return prx_err(PRX_EINVAL, "data.captions: \"%s\" is no caption's name",
+                           name);
+    if (n_bytes > PRX_FIELD_NAME_BYTES_MAX / 2)
+        return prx_err(PRX_EINVAL, "data.captions: %.20s... is too long", name);
+    return 0;
+}
+
+static int check_captions(const struct prx_conf_phases *captions)
+{
+    const char *names[PRX_LOADER_CAPTIONS_MAX];
 
     for (int i = 0; i < captions->n; i++) {
-        const char *name = captions->names[i];
-        size_t n_bytes = strlen(name);
-        for (size_t j = 0; j < n_bytes; j++)
-            if (!isalnum((unsigned char)name[j]) && name[j] != '_' && name[j] != '-')
-                return prx_err(PRX_EINVAL, "data.captions: \"%s\" is no caption's name",
-                               name);
-        if (n_bytes > PRX_FIELD_NAME_BYTES_MAX / 2)
-            return prx_err(PRX_EINVAL, "data.captions: %.20s... is too long", name);
-        sum += captions->weights[i];
+        const struct prx_conf_weights *weights = &captions->weights[i];
+        double sum = 0;
+        for (int k = 0; k < weights->n; k++) {
+            PRX_TRY(check_caption_name(weights->names[k]));
+            sum += weights->weights[k];
+        }
+        if (sum <= 0)
+            return prx_err(PRX_EINVAL,
+                           "data.captions: no caption has a weight above 0");
     }
-    if (sum <= 0)
-        return prx_err(PRX_EINVAL, "data.captions: no caption has a weight above 0");
-    return 0;
+    return prx_caption_names(captions, names) < 0 ? PRX_EINVAL : 0;
+}
+
+int prx_caption_names(const struct prx_conf_phases *captions,
+                      const char *names[PRX_LOADER_CAPTIONS_MAX])
+{
+    int n_names = 0;
+
+    for (int i = 0; i < captions->n; i++) {
+        const struct prx_conf_weights *weights = &captions->weights[i];
+        for (int k = 0; k < weights->n; k++) {
+            int i_name = 0;
+            while (i_name < n_names && strcmp(names[i_name], weights->names[k]) != 0)
+                i_name++;
+            if (i_name < n_names)
+                continue;
+            if (n_names == PRX_LOADER_CAPTIONS_MAX)
+                return prx_err(PRX_EINVAL, "data.captions: more than %d names",
+                               PRX_LOADER_CAPTIONS_MAX);
+            names[n_names++] = weights->names[k];
+        }
+    }
+    return n_names;
+}
+
+/* Pictures are latents only where the VAE is none. */
+static int check_images(const struct prx_recipe *recipe)
+{
+    if (recipe->data.image_px == 0 || strcmp(recipe->data.vae, "pixels") == 0)
+        return 0;
+    return prx_err(PRX_EINVAL,
+                   "data.image_px: pictures are trained on with vae pixels, not %s",
+                   recipe->data.vae);
 }
 
 int prx_recipe_resolve(struct prx_recipe *recipe)
@@ -290,6 +356,7 @@ int prx_recipe_resolve(struct prx_recipe *recipe)
         strlen(recipe->data.text) >= PRX_ENCODER_WORD_BYTES)
         return prx_err(PRX_EINVAL, "data.vae, data.text: at most %d bytes",
                        PRX_ENCODER_WORD_BYTES - 1);
+    PRX_TRY(check_images(recipe));
     if (recipe->sample.self_guidance &&
         recipe->model.config.route.kind != PRX_ROUTE_TREAD)
         return prx_err(PRX_EINVAL, "sample.self_guidance: route.kind is not tread");

@@ -124,6 +124,17 @@ void prx_runlog_format_note(const struct prx_runlog_line *line, char *out,
              100 * line->data_wait_s / step_s);
 }
 
+/* How many samples got each caption. */
+static int put_captions(struct prx_str *text, const struct prx_runlog_line *line)
+{
+    PRX_TRY(prx_str_puts(text, ", \"captions\": {"));
+    for (int i = 0; line->captions && i < PRX_LOADER_CAPTIONS_MAX; i++)
+        if (line->captions[i])
+            PRX_TRY(prx_str_printf(text, "%s\"%s\": %" PRId64, i > 0 ? ", " : "",
+                                   line->captions[i], line->n_by_caption[i]));
+    return prx_str_puts(text, "}");
+}
+
 int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)
 {
     struct prx_scalar scalars[PRX_RUNLOG_N_SCALARS];
@@ -137,9 +148,13 @@ int prx_runlog_put(struct prx_runlog *log, const struct prx_runlog_line *line)
         PRX_GO(put_number(&text, scalars[i].tag, scalars[i].value));
     PRX_GO(prx_str_printf(&text,
                           ", \"null_captions\": %" PRId64
+                          ", \"fallback_captions\": %" PRId64
                           ", \"skipped_steps\": %" PRId64
-                          ", \"replaced_samples\": %" PRId64 "}\n",
-                          line->n_null, line->n_skipped, line->n_replaced));
+                          ", \"replaced_samples\": %" PRId64,
+                          line->n_null, line->n_fallback, line->n_skipped,
+                          line->n_replaced));
+    PRX_GO(put_captions(&text, line));
+    PRX_GO(prx_str_puts(&text, "}\n"));
     rc = prx_write_all(log->fd, log->path, text.bytes, text.n_bytes);
 out:
     prx_str_release(&text);

@@ -27,7 +27,7 @@ static void draw_noise(uint64_t seed, const struct prx_loader_batch *batch, size
     for (int64_t i = 0; i < batch->n_samples; i++) {
         struct prx_rng rng;
         prx_rng_init(&rng, seed, PRX_RNG_NOISE, batch->draws[i].epoch,
-                     batch->draws[i].sample);
+                     batch->draws[i].id);
         prx_rng_normal(&rng, noise + (size_t)i * n, n);
     }
 }
@@ -38,7 +38,7 @@ static void draw_timesteps(uint64_t seed, const struct prx_timestep_config *conf
     for (int64_t i = 0; i < batch->n_samples; i++) {
         struct prx_rng rng;
         prx_rng_init(&rng, seed, PRX_RNG_TIMESTEP, batch->draws[i].epoch,
-                     batch->draws[i].sample);
+                     batch->draws[i].id);
         t[i] = prx_timestep_draw(config, &rng);
     }
 }
@@ -64,7 +64,7 @@ static int put_visible(struct prx_trainer *trainer,
     for (int64_t i = 0; i < batch->n_samples; i++) {
         struct prx_rng rng;
         prx_rng_init(&rng, (uint64_t)recipe->train.seed, PRX_RNG_ROUTE,
-                     batch->draws[i].epoch, batch->draws[i].sample);
+                     batch->draws[i].epoch, batch->draws[i].id);
         PRX_TRY(prx_route_draw(&rng, n_tokens, recipe->route.share,
                                visible + i * n_visible));
     }

@@ -18,7 +18,11 @@ struct prx_train_data {
     float *null_states; /* [n_null_tokens, width] */
     int64_t n_null_tokens;
     struct prx_str spool_dir;
-    bool is_spooled; /* streams lie there, whole: set before opening, or found */
+    /* Streams lie there, whole: set before opening, or found. */
+    bool is_spooled;
+    struct prx_source **sources; /* [n_sets], as long as the loader */
+    size_t n_sets;
+    const char *captions[PRX_LOADER_CAPTIONS_MAX]; /* of the recipe */
     struct prx_loader *loader;
 };
 
@@ -31,6 +35,9 @@ PRX_MUST_USE int prx_train_data_open(struct prx_train_data *data,
 /* The same in every process of opts->dist: the first, then, if it could, the others. */
 PRX_MUST_USE int prx_train_data_open_all(struct prx_train_data *data,
                                          const struct prx_run_opts *opts);
+/* The next batch; where pictures are trained on, they are its latents. */
+PRX_MUST_USE int prx_train_data_next(struct prx_train_data *data,
+                                     struct prx_loader_batch *batch);
 void prx_train_data_release(struct prx_train_data *data);
 
 /* prx_checkpoint_newest() as the first process of @dist finds it, in all of them. */

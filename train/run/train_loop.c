@@ -186,8 +186,10 @@ enum {
     ALL_TOKENS,
     ALL_FLOPS,
     ALL_NULL,
+    ALL_FALLBACK,
     ALL_REPLACED,
-    N_ALL,
+    ALL_BY_CAPTION,
+    N_ALL = ALL_BY_CAPTION + PRX_LOADER_CAPTIONS_MAX,
 };
 
 static double batch_flops(const struct run *run, const struct prx_loader_batch *batch)
@@ -213,13 +215,16 @@ static int64_t batch_tokens(const struct run *run, const struct prx_loader_batch
 static int add_up(struct run *run, const struct prx_loader_batch *batch,
                   double all[N_ALL])
 {
-    const double own[N_ALL] = {
+    double own[N_ALL] = {
         [ALL_SAMPLES] = (double)batch->n_samples,
         [ALL_TOKENS] = (double)batch_tokens(run, batch),
         [ALL_FLOPS] = batch_flops(run, batch),
         [ALL_NULL] = (double)batch->n_null,
+        [ALL_FALLBACK] = (double)batch->n_fallback,
         [ALL_REPLACED] = (double)batch->n_replaced,
     };
+    for (int i = 0; i < PRX_LOADER_CAPTIONS_MAX; i++)
+        own[ALL_BY_CAPTION + i] = (double)batch->n_by_caption[i];
 
     memcpy(all, own, sizeof(own));
     return prx_dist_sum(run->opts->dist, all, N_ALL);
@@ -269,6 +274,10 @@ static int log_step(struct run *run, const struct prx_loader_batch *batch,
     line->step_s += step_s;
     line->data_wait_s += wait_s;
     line->n_null += (int64_t)all[ALL_NULL];
+    line->n_fallback += (int64_t)all[ALL_FALLBACK];
+    for (int i = 0; i < PRX_LOADER_CAPTIONS_MAX; i++)
+        line->n_by_caption[i] += (int64_t)all[ALL_BY_CAPTION + i];
+    line->captions = run->data.captions;
     line->n_replaced += (int64_t)all[ALL_REPLACED];
     line->n_skipped += report->is_skipped;
     run->result->loss = line->report.loss;
@@ -313,7 +322,7 @@ static int step(struct run *run)
     double all[N_ALL];
     int64_t start_ns = prx_now_ns();
 
-    PRX_TRY(prx_loader_next(run->data.loader, &batch));
+    PRX_TRY(prx_train_data_next(&run->data, &batch));
     int64_t loaded_ns = prx_now_ns();
     int64_t k = run->position.step + 1;
     int rc = prx_train_step(&run->trainer, &batch, k, &report);
@@ -445,6 +454,10 @@ static int open_all(struct run *run)
     PRX_TRY(prx_dist_agree(opts->dist, open_own(run)));
     PRX_TRY(prx_train_data_open_all(&run->data, opts));
     prx_loader_summary(run->data.loader, &run->summary);
+    if (run->summary.image_height > 0) {
+        run->summary.height = run->summary.image_height;
+        run->summary.width = run->summary.image_width;
+    }
     run->result->n_samples = run->summary.n_samples;
     run->result->n_rejected = run->summary.n_rejected;
     run->position = (struct prx_train_position){

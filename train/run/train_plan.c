@@ -156,9 +156,10 @@ static int plan_steps(const struct prx_recipe *recipe, struct prx_backend *be,
         PRX_GO(plan_pictures(&trainer, batch, &plan->picture_bytes));
         plan->activation_bytes = prx_tape_peak_bytes(trainer.tape);
         /* The one in use, and those read ahead. */
+        uint64_t n_bytes = latent_bytes(batch) + text_bytes(batch) + mask_bytes(batch);
+        n_bytes *= (uint64_t)batch->n_samples;
         plan->batch_bytes =
-            (uint64_t)(recipe->data.prefetch_batches + 1) * (uint64_t)batch->n_samples *
-            (latent_bytes(batch) + text_bytes(batch) + mask_bytes(batch));
+            prx_loader_slots((uint64_t)recipe->data.prefetch_bytes, n_bytes) * n_bytes;
     }
     prx_tape_free(trainer.tape);
     trainer.tape = NULL;
