@@ -283,6 +283,53 @@ static void test_extends(void **state)
     prx_scratch_close(&scratch);
 }
 
+/* Weights that change: one phase, or several by rising steps. */
+static void test_phases(void **state)
+{
+    static const struct prx_conf_row row[] = {
+        {"captions", PRX_CONF_PHASES, 0, "{long: 1}", "text", NULL, 0, 9}};
+    static const struct {
+        const char *assignment;
+        const char *message; /* NULL: accepted, and written as it came */
+    } sets[] = {
+        {"captions={long: 0.7, short: 0.3}", NULL},
+        {"captions={0: {long: 1}, 20000: {long: 0.7, short: 0.3}}", NULL},
+        {"captions={}", NULL},
+        {"captions={5: {long: 1}}", "--set: captions: the first step must be 0"},
+        {"captions={0: {a: 1}, 9: {b: 1}, 9: {c: 1}}",
+         "--set: captions: expected {0: {name: weight, ...}, STEP: {...}},"
+         " by rising steps"},
+        {"captions={0: {a: 1}, b: 2}",
+         "--set: captions: expected {0: {name: weight, ...}, STEP: {...}},"
+         " by rising steps"},
+        {"captions={0: {a: 1}, 7: 2}",
+         "--set: captions: expected {name: weight, ...}"},
+        {"captions={0: {a: 10}}", "--set: captions: 10 is not in 0 .. 9"},
+        {"captions={0: {},1: {},2: {},3: {},4: {},5: {},6: {},7: {},8: {}}",
+         "--set: captions: more than 8 steps"},
+        {"captions=long", "--set: captions: expected {name: weight, ...}"},
+    };
+    struct prx_conf_phases phases;
+    (void)state;
+
+    assert_int_equal(prx_conf_init(row, 1, &phases), 0);
+    assert_int_equal(phases.n, 1);
+    assert_string_equal(phases.weights[0].names[0], "long");
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+        struct prx_str text = {0};
+        int rc = prx_conf_set(row, 1, &phases, sets[i].assignment);
+        assert_int_equal(rc, sets[i].message ? PRX_EINVAL : 0);
+        if (sets[i].message) {
+            assert_string_equal(prx_err_message(), sets[i].message);
+            continue;
+        }
+        assert_int_equal(prx_conf_format_value(&row[0], &phases, &text), 0);
+        assert_string_equal(text.bytes, strchr(sets[i].assignment, '=') + 1);
+        prx_str_release(&text);
+    }
+    prx_conf_release(row, 1, &phases);
+}
+
 static void test_set(void **state)
 {
     static const struct {
@@ -400,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_long_key),
         cmocka_unit_test(test_extends),
         cmocka_unit_test(test_set),
+        cmocka_unit_test(test_phases),
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_format_layout),
     };
