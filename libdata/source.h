@@ -3,8 +3,8 @@
  * source.h - where samples come from: one verb, next.
  *
  * A source is opened from the words a user writes (prx-dataset(5)): a
- * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), or
- * "-" for a tar on standard input.  Several words concatenate in order.  A word
+ * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), lists
+ * (.jsonl, .csv, .tsv, .parquet), or "-" for a tar on standard input.  Several words concatenate in order.  A word
  * that names something that is there is taken literally; otherwise braces are
  * spelled out, then globs are matched.  Pipes and devices are read as tars.
  *
@@ -22,6 +22,8 @@
 #ifndef PRX_LIBDATA_SOURCE_H
 #define PRX_LIBDATA_SOURCE_H
 
+#include <stdbool.h>
+
 #include "libdata/err.h"
 #include "libdata/sample.h"
 
@@ -30,6 +32,20 @@ extern "C" {
 #endif
 
 struct prx_source;
+
+/* How lists are read (prx-dataset(5)).  All zero: as the names of columns tell.
+ * Texts are borrowed until the source is closed. */
+struct prx_list_opts {
+    const char *key_column;
+    const char *image_column;           /* "" where rows are to have no picture */
+    const char *const *caption_columns; /* each "[NAME=]COLUMN" */
+    size_t n_caption_columns;
+    const char *image_root; /* where paths begin; NULL: in each list's own folder */
+    bool any_path;          /* they may be absolute, and go up by ".." */
+    /* An image that is a URL rejects the row; with this it is only metadata, "url",
+     * for whoever fetches it. */
+    bool keep_urls;
+};
 
 struct prx_source_opts {
     /*
@@ -40,6 +56,8 @@ struct prx_source_opts {
     int rank;
     int world;
     uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
+    struct prx_list_opts lists;
+    void (*on_notice)(const char *text); /* what a user should know; NULL: nobody */
 };
 
 /**
