@@ -101,6 +101,7 @@ struct prx_list_text {
     const char *next, *end; /* bytes at hand */
     uint64_t line;          /* of the next byte, from 1; counted by who reads */
     void *archive;          /* private */
+    bool is_over;           /* private */
 };
 
 /** prx_list_text_open - errors: PRX_EIO, PRX_ENOENT, PRX_ENOMEM, PRX_EFORMAT. */

@@ -44,9 +44,8 @@ int prx_list_text_open(struct prx_list_text *text, const char *path)
     if (archive_read_open_filename(archive, path, N_READ_BYTES) != ARCHIVE_OK)
         return errno ? prx_err_sys("%s", path) : text_error(archive);
     int got = archive_read_next_header(archive, &entry);
-    if (got == ARCHIVE_EOF)
-        return 0;
-    if (got != ARCHIVE_OK)
+    text->is_over = got == ARCHIVE_EOF; /* an empty file has no member */
+    if (got != ARCHIVE_OK && !text->is_over)
         return text_error(archive);
     PRX_TRY(prx_list_text_more(text));
     if (text->end - text->next >= 3 && memcmp(text->next, mark, 3) == 0)
@@ -61,12 +60,13 @@ int prx_list_text_more(struct prx_list_text *text)
     la_int64_t offset;
 
     while (text->next == text->end) {
-        int got = archive_read_data_block(text->archive, &block, &n_block, &offset);
-        if (got == ARCHIVE_EOF)
+        if (text->is_over)
             return 0;
+        int got = archive_read_data_block(text->archive, &block, &n_block, &offset);
+        text->is_over = got == ARCHIVE_EOF;
         if (got < ARCHIVE_WARN)
             return text_error(text->archive);
-        if (n_block > 0) {
+        if (n_block > 0 && !text->is_over) {
             text->next = block;
             text->end = text->next + n_block;
         }
