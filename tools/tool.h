@@ -37,7 +37,9 @@ enum {
     TOOL_SHARDS = 16,  /* --shard-bytes, --shard-samples, --no-dali-index, --no-sync */
     TOOL_LISTING = 32, /* no options: a reader that leaves early is not a failure */
     TOOL_SAVES = 64,   /* no options: looks at tool_save_wanted() */
-    TOOL_LISTS = 128,  /* --key-column, --image-column, ...: of tool_source_open() */
+    TOOL_LISTS = 128,  /* --key-column, --image-column, --caption-column, ... */
+    /* What tool_source_open() goes by. */
+    TOOL_SOURCE = TOOL_LISTS | TOOL_SPLIT,
 };
 
 /* Values of the common options, set before run() is called. */

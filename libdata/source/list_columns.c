@@ -106,7 +106,8 @@ int prx_list_opts_check(const struct prx_list_opts *opts)
         size_t n_name;
         const char *column = prx_list_caption_split(word, &n_name);
         if (!*column || *word == '=')
-            return prx_err(PRX_EINVAL, "caption column \"%s\": not [NAME=]COLUMN", word);
+            return prx_err(PRX_EINVAL, "caption column \"%s\": not [NAME=]COLUMN",
+                           word);
     }
     return 0;
 }

@@ -25,11 +25,11 @@ struct prx_list_columns {
 };
 
 struct prx_list_row {
-    json_t *values;                  /* owned: an object, of column and value; null as absent */
-    struct prx_buf *image;           /* owned: the picture, where it stands in the row */
+    json_t *values;                  /* owned: an object; a null is as good as none */
+    struct prx_buf *image;           /* owned: the picture, if it is in the row */
     struct prx_list_columns columns; /* valid until the next row */
     uint64_t place;                  /* the line on which it begins, or its number */
-    bool is_untyped;                 /* values are all texts: those that read as numbers are numbers */
+    bool is_untyped;                 /* values are texts that may mean numbers */
 };
 
 struct prx_list;
@@ -44,8 +44,8 @@ struct prx_list_format {
     int (*open)(const char *path, const struct prx_source_opts *opts,
                 struct prx_list **out);
     /*
-     * The next row into the empty @row.  1, 0 at the end, or PRX_ECORRUPT: the row, whose
-     * place is set, or all that was left, is unusable; reading may go on.
+     * The next row into the empty @row.  1, 0 at the end, or PRX_ECORRUPT: the row,
+     * whose place is set, or all that was left, is unusable; reading may go on.
      */
     int (*next)(struct prx_list *list, struct prx_list_row *row);
     void (*close)(struct prx_list *list);
@@ -107,7 +107,7 @@ struct prx_list_text {
 /** prx_list_text_open - errors: PRX_EIO, PRX_ENOENT, PRX_ENOMEM, PRX_EFORMAT. */
 PRX_MUST_USE int prx_list_text_open(struct prx_list_text *text, const char *path);
 
-/** prx_list_text_more - bytes at hand: 1, 0 at the end, PRX_ECORRUPT (torn), PRX_EIO. */
+/** prx_list_text_more - have bytes at hand: 1, 0 at the end, PRX_ECORRUPT, PRX_EIO. */
 PRX_MUST_USE int prx_list_text_more(struct prx_list_text *text);
 void prx_list_text_close(struct prx_list_text *text);
 

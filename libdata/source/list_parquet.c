@@ -76,8 +76,9 @@ static int parquet_open(const char *path, const struct prx_source_opts *opts,
     (void)path;
     (void)opts;
     (void)out;
-    return prx_err(PRX_EINVAL, "this build reads no Parquet: install Arrow's C++ library,"
-                               " or `pip install pyarrow`, and run make again");
+    return prx_err(PRX_EINVAL,
+                   "this build reads no Parquet: install Arrow's C++ library, or"
+                   " `pip install pyarrow`, and run make again");
 }
 
 /* Nothing is ever open. */

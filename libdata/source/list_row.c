@@ -47,6 +47,13 @@ static json_t *value_of(const struct prx_list_row *row, const char *column)
     return json_is_null(value) ? NULL : value;
 }
 
+/* Its value is used up.  The member stays, for names may be borrowed from it. */
+static void clear_value(struct prx_list_row *row, const char *column)
+{
+    if (json_object_get(row->values, column))
+        json_object_set_new_nocheck(row->values, column, json_null());
+}
+
 /* The text of @value; NULL where it is none that a C string can hold. */
 static const char *text_of(const json_t *value)
 {
@@ -109,8 +116,9 @@ static int put_image_bytes(struct prx_list_row *row, uint64_t n_bytes_max,
 /* "https://h/a.jpg", but not "c:/a.jpg". */
 static bool is_url(const char *text)
 {
-    size_t n_scheme = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                   "0123456789+.-");
+    static const char scheme[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+.-";
+    size_t n_scheme = strspn(text, scheme);
     return n_scheme > 1 && strncmp(text + n_scheme, "://", 3) == 0;
 }
 
@@ -208,7 +216,7 @@ static int put_image(struct prx_list_row *row, const struct prx_source_opts *opt
     if (!row->columns.image)
         return 0;
     json_t *value = json_incref(json_object_get(row->values, row->columns.image));
-    json_object_del(row->values, row->columns.image);
+    clear_value(row, row->columns.image);
     int rc = put_image_value(row, value, opts, folder, sample);
     json_decref(value);
     return rc;
@@ -253,17 +261,16 @@ out:
 }
 
 /* What has become a field, or the key, is not said again. */
-static void drop_columns(struct prx_list_row *row, const struct prx_list_opts *opts)
+static void clear_used(struct prx_list_row *row, const struct prx_list_opts *opts)
 {
     size_t n_name;
 
     if (row->columns.key)
-        json_object_del(row->values, row->columns.key);
+        clear_value(row, row->columns.key);
     if (row->columns.caption)
-        json_object_del(row->values, row->columns.caption);
+        clear_value(row, row->columns.caption);
     for (size_t i = 0; i < opts->n_caption_columns; i++)
-        json_object_del(row->values,
-                        prx_list_caption_split(opts->caption_columns[i], &n_name));
+        clear_value(row, prx_list_caption_split(opts->caption_columns[i], &n_name));
 }
 
 /* Add @captions to those that the row may have as an object. */
@@ -296,7 +303,7 @@ static int put_captions(struct prx_list_row *row, const struct prx_list_opts *op
         PRX_GO(put_caption(row, "txt", row->columns.caption, captions, sample));
     for (size_t i = 0; i < opts->n_caption_columns; i++)
         PRX_GO(put_caption_word(row, opts->caption_columns[i], captions, sample));
-    drop_columns(row, opts);
+    clear_used(row, opts);
     rc = join_captions(row, captions, sample);
 out:
     json_decref(captions);

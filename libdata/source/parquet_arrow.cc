@@ -100,8 +100,8 @@ bool is_readable(const arrow::DataType &type, int depth)
         return is_readable(
             *static_cast<const arrow::ExtensionType &>(type).storage_type(), depth + 1);
     if (type.id() == arrow::Type::DICTIONARY)
-        return is_readable(*static_cast<const arrow::DictionaryType &>(type).value_type(),
-                           depth + 1);
+        return is_readable(
+            *static_cast<const arrow::DictionaryType &>(type).value_type(), depth + 1);
     if (is_list(type) || type.id() == arrow::Type::STRUCT)
         return std::all_of(type.fields().begin(), type.fields().end(),
                            [&](const std::shared_ptr<arrow::Field> &field) {
@@ -250,7 +250,8 @@ json_t *json_value(std::shared_ptr<arrow::Array> array, int64_t i)
 }
 
 /* The bytes at @i of a column of bytes; false: null, or no such column. */
-bool bytes_value(std::shared_ptr<arrow::Array> array, int64_t i, std::string_view &bytes)
+bool bytes_value(std::shared_ptr<arrow::Array> array, int64_t i,
+                 std::string_view &bytes)
 {
     look_through(array, i);
     if (array->IsNull(i))
@@ -338,9 +339,10 @@ void prx_parquet::open_group()
     const auto group = reader->parquet_reader()->metadata()->RowGroup(i_group);
     int64_t n_rows = std::max<int64_t>(group->num_rows(), 1), n_bytes = 0;
 
-    for (int leaf : leaves)
-        n_bytes += std::clamp<int64_t>(group->ColumnChunk(leaf)->total_uncompressed_size(),
-                                       0, int64_t(1) << 40);
+    for (int leaf : leaves) {
+        const int64_t n_more = group->ColumnChunk(leaf)->total_uncompressed_size();
+        n_bytes += std::clamp<int64_t>(n_more, 0, int64_t(1) << 40);
+    }
     int64_t n_row_bytes = n_bytes / n_rows + 1;
     reader->set_batch_size(std::clamp<int64_t>(kBatchBytes / n_row_bytes, 1,
                                                kBatchRowsMax));
@@ -384,7 +386,8 @@ void prx_parquet::read_image(const std::shared_ptr<arrow::Array> &array, json_t 
         if (prx_buf_dup(found.data(), found.size(), bytes) < 0)
             throw NoMemory();
     } else if (text && is_readable(*text->type(), 0)) {
-        if (json_object_set_new(values, image.c_str(), json_value(text, i_in_batch)) < 0)
+        if (json_object_set_new(values, image.c_str(),
+                                json_value(text, i_in_batch)) < 0)
             throw NoMemory();
     }
 }
@@ -442,7 +445,8 @@ int tear(struct prx_parquet *file, int rc)
     return guarded([&] {
         const int64_t n_rows = file->reader->parquet_reader()->metadata()->num_rows();
         const int64_t n_left = n_rows - static_cast<int64_t>(file->i_row);
-        return prx_err_frame(rc, "row group %d: the last %lld rows of the file are lost",
+        return prx_err_frame(rc,
+                             "row group %d: the last %lld rows of the file are lost",
                              std::max(file->i_group - 1, 0),
                              static_cast<long long>(std::max<int64_t>(n_left, 0)));
     });

@@ -37,7 +37,7 @@ static void add(struct prx_str *out, const char *text)
     assert_int_equal(prx_str_puts(out, text), 0);
 }
 
-/* "key field=bytes ...\n" of a sample, a NUL as @; "key! reason\n" of a rejected one. */
+/* "key field=bytes ...\n" of a sample, NUL as @; "key! reason\n" of a rejected one. */
 static void describe(struct prx_str *out, struct prx_sample *sample)
 {
     add(out, sample->key);
@@ -108,7 +108,8 @@ static void test_csv(void **state)
         {"cr.csv", "key,text\nk,\"a\r\n\"\r\nl,a\rb\r\n", "k txt=a\r\n\nl txt=a\rb\n"},
         {"blank.csv", "\n\r\nkey,text\n\nk,t\n\r\n\n", "k txt=t\n"},
         {"null.csv", "key,text,n,m\nk,,,\"\"\n", "k\n"},
-        {"tab.tsv", "key\ttext\nk\ta,\"b\"\nl\t\"c\td\"\n", "k txt=a,\"b\"\nl txt=c\td\n"},
+        {"tab.tsv", "key\ttext\nk\ta,\"b\"\nl\t\"c\td\"\n",
+         "k txt=a,\"b\"\nl txt=c\td\n"},
         {"nameless.csv", ",key,text,\n0,k,t,x\n", "k txt=t\n"},
         {"none.csv", "key,text\n", ""},
         {"numbers.csv",
@@ -278,9 +279,11 @@ static void test_columns(void **state)
          "k json={\"captions\":{\"long\":\"p\",\"short\":\"p\"},\"id\":\"id/a.jpg\"}"
          " txt=l\n",
          0},
-        {{.key_column = "none"}, "there is no column none, but key, id, prompt", PRX_EINVAL},
+        {{.key_column = "none"}, "no column none, but key, id, prompt", PRX_EINVAL},
         {{.image_column = "none"}, "there is no column none, but key, id", PRX_EINVAL},
-        {{.caption_columns = none, .n_caption_columns = 1}, "no column none", PRX_EINVAL},
+        {{.caption_columns = none, .n_caption_columns = 1},
+         "no column none",
+         PRX_EINVAL},
         {{.key_column = ""}, "a key column without a name", PRX_EINVAL},
         {{.caption_columns = no_column, .n_caption_columns = 1},
          "caption column \"long=\": not [NAME=]COLUMN",
