@@ -78,7 +78,7 @@ static int parquet_open(const char *path, const struct prx_source_opts *opts,
     (void)out;
     return prx_err(PRX_EINVAL,
                    "this build reads no Parquet: install Arrow's C++ library, or"
-                   " `pip install pyarrow`, and run make again");
+                   " `pip install pyarrow`, and run `make clean` and make again");
 }
 
 /* Nothing is ever open. */
