@@ -91,7 +91,8 @@ PRX_MUST_USE int prx_source_shuffle(struct prx_source *inner, uint64_t seed,
  * Samples are numbered from 0 in sample->serial, rejected ones too.
  * Fields of a folder or of a plain tar are not read yet: prx_sample_load() does,
  * in the thread that works on the sample.
- * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone).
+ * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone),
+ *         PRX_EINVAL (a list has no column that the options name).
  */
 PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *sample);
 
@@ -99,8 +100,8 @@ PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *s
  * prx_source_plan - add to @plan the text that fixes what this source yields.
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of
- * its files and a hash of their names and sizes; one a skip list, with its hash; one
- * for the part, if it is not all.  Of standard input nothing is known but its name.
+ * its files and a hash of their names and sizes; one a list, with its size and, of
+ * text, its hash; one a skip list, with its hash; one for the part, if it is not all.  Of standard input nothing is known but its name.
  * Resuming compares the hash of this text.
  */
 PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);

@@ -68,6 +68,7 @@ const char *prx_list_caption_split(const char *word, size_t *n_name)
 static int check_there(const json_t *names, const char *wanted)
 {
     struct prx_str there = {0};
+    char shown[PRX_ERR_TEXT_BYTES / 2];
     const char *name;
     json_t *value;
     int rc = 0;
@@ -79,7 +80,8 @@ static int check_there(const json_t *names, const char *wanted)
         PRX_GO(prx_str_printf(&there, "%s%s", there.n_bytes ? ", " : "", name));
     }
     rc = prx_err(PRX_EINVAL, "there is no column %s, but %s", wanted,
-                 there.n_bytes ? there.bytes : "none at all");
+                 there.n_bytes ? prx_escape(there.bytes, shown, sizeof(shown))
+                               : "none at all");
 out:
     prx_str_release(&there);
     return rc;
@@ -101,6 +103,8 @@ int prx_list_opts_check(const struct prx_list_opts *opts)
 {
     if (opts->key_column && !*opts->key_column)
         return prx_err(PRX_EINVAL, "a key column without a name");
+    if (opts->image_root && !*opts->image_root)
+        return prx_err(PRX_EINVAL, "a folder of pictures without a name");
     for (size_t i = 0; i < opts->n_caption_columns; i++) {
         const char *word = opts->caption_columns[i];
         size_t n_name;

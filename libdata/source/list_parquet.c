@@ -24,13 +24,14 @@ static int tell_dropped(const struct prx_source_opts *opts, const char *path,
                         const struct prx_str *dropped)
 {
     struct prx_str text = {0};
+    char shown[PRX_ERR_TEXT_BYTES / 2];
     int rc = 0;
 
     if (dropped->n_bytes == 0 || !opts->on_notice)
         return 0;
     PRX_GO(prx_str_printf(&text, "%s: columns that are neither text nor numbers are not"
                                  " read: %s",
-                          path, dropped->bytes));
+                          path, prx_escape(dropped->bytes, shown, sizeof(shown))));
     opts->on_notice(text.bytes);
 out:
     prx_str_release(&text);
@@ -78,7 +79,7 @@ static int parquet_open(const char *path, const struct prx_source_opts *opts,
     (void)out;
     return prx_err(PRX_EINVAL,
                    "this build reads no Parquet: install Arrow's C++ library, or"
-                   " `pip install pyarrow`, and run `make clean` and make again");
+                   " `pip install pyarrow`, and run `make PYTHON=python3`");
 }
 
 /* Nothing is ever open. */

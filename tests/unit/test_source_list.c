@@ -285,6 +285,7 @@ static void test_columns(void **state)
          "no column none",
          PRX_EINVAL},
         {{.key_column = ""}, "a key column without a name", PRX_EINVAL},
+        {{.image_root = ""}, "a folder of pictures without a name", PRX_EINVAL},
         {{.caption_columns = no_column, .n_caption_columns = 1},
          "caption column \"long=\": not [NAME=]COLUMN",
          PRX_EINVAL},
@@ -306,6 +307,13 @@ static void test_columns(void **state)
         assert_int_equal(prx_source_open(&path, 1, &opts, &source), PRX_EINVAL);
         assert_non_null(strstr(prx_err_message(), rows[i].want));
     }
+
+    /* Names of columns are data, and do not reach a terminal as they are. */
+    struct prx_source_opts odd = {.lists = {.key_column = "none"}};
+    struct prx_source *source;
+    path = prx_scratch_puts(scratch, "o.csv", "a\033[31m\nx\n");
+    assert_int_equal(prx_source_open(&path, 1, &odd, &source), PRX_EINVAL);
+    assert_non_null(strstr(prx_err_message(), "no column none, but a\\x1b[31m"));
 
     /* Captions of a row join those that it has as an object. */
     static const char *const joined[] = {"short=s"};
