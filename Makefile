@@ -2,7 +2,8 @@
 # One non-recursive GNU Makefile.  `make help` lists the targets.
 #
 # Knobs:  SAN=1 (address,undefined) SAN=thread  DEVELOPER=1 (-Werror)  V=1
-#         CUDA=0 MPI=0 ONEDNN=0 (leave an optional part out)  CC  CFLAGS  prefix  DESTDIR
+#         CUDA=0 MPI=0 ONEDNN=0 PARQUET=0 (leave an optional part out)
+#         CC  CFLAGS  CXX  PYTHON (whose pyarrow reads Parquet)  prefix  DESTDIR
 
 VERSION := 0.1.0
 
@@ -19,10 +20,15 @@ V         ?= 0
 CUDA      ?= 1
 MPI       ?= 1
 ONEDNN    ?= 1
+PARQUET   ?= 1
+PYTHON    ?=
 GOLDEN    ?= tests/golden
 
 ifeq ($(origin CC),default)
 CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
 endif
 
 VARIANT := $(if $(filter-out 0,$(SAN)),san-$(if $(filter 1,$(SAN)),address,$(SAN)),release)
@@ -55,6 +61,7 @@ endif
 CFLAGS    ?= -O2 -g
 PRX_CPPFLAGS = -I. -D_XOPEN_SOURCE=700 -D_DEFAULT_SOURCE -D_FILE_OFFSET_BITS=64 $(PROBE_CPPFLAGS) $(CPPFLAGS)
 PRX_CFLAGS = -std=c11 -pthread $(WARN) $(CFLAGS) $(SANFLAGS) -fno-math-errno $(PROBE_CFLAGS)
+PRX_CXXFLAGS = $(PROBE_CXXFLAGS) -pthread -Wall -Wextra $(filter -Werror,$(WARN)) $(CFLAGS) $(SANFLAGS)
 PRX_LDFLAGS = -pthread $(PROBE_CFLAGS) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 LIBS = $(PROBE_LIBS) -lm
 
@@ -77,7 +84,10 @@ BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %_simd.c,$1)) \
        $(foreach l,$(SIMD_LEVELS),$(patsubst %.c,$(B)/%.$l.o,$(filter %_simd.c,$1)))
 
-DATA_OBJ  := $(call objs,$(DATA_SRC))
+# C++ only where a library speaks nothing else: Arrow's, for Parquet.
+CXX_SRC   := $(if $(filter 1,$(PROBE_PARQUET)),$(sort $(wildcard libdata/*/*.cc)))
+
+DATA_OBJ  := $(call objs,$(DATA_SRC)) $(CXX_SRC:%.cc=$(B)/%.o)
 TRAIN_OBJ := $(call objs,$(TRAIN_SRC))
 TOOL_OBJ  := $(call objs,$(TOOL_SRC))
 TLIB_OBJ  := $(call objs,$(TLIB_SRC))
@@ -98,17 +108,17 @@ MAKEFLAGS += --no-builtin-rules
 
 # The probe's answer depends on the knobs; a change of either rebuilds.
 NUMBER_SIGN := \#
-KNOBS := CC=$(CC) CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN)
+KNOBS := CC=$(CC) CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN) CXX=$(CXX) PARQUET=$(PARQUET) PYTHON=$(PYTHON)
 $(PROBE): mk/probe.sh $(shell [ "$$(head -n1 $(PROBE) 2>/dev/null)" = "$(NUMBER_SIGN) $(KNOBS)" ] || echo FORCE)
 	@mkdir -p $(@D)
-	$(call say,PROBE,$@)CC='$(CC)' CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN) KNOBS='$(KNOBS)' sh mk/probe.sh > $@.tmp && mv $@.tmp $@
+	$(call say,PROBE,$@)CC='$(CC)' CXX='$(CXX)' CUDA=$(CUDA) MPI=$(MPI) ONEDNN=$(ONEDNN) PARQUET=$(PARQUET) PYTHON='$(PYTHON)' KNOBS='$(KNOBS)' sh mk/probe.sh > $@.tmp && mv $@.tmp $@
 # Phony, for .SECONDARY would let a file that is not there pass for one that is.
 .PHONY: FORCE
 FORCE:
 
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) $(LIBS)' | cmp -s - $@ || printf '%s\n' '$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) $(LIBS)' > $@
+	@printf '%s\n' '$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) $(PRX_CXXFLAGS) $(LIBS)' | cmp -s - $@ || printf '%s\n' '$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) $(PRX_CXXFLAGS) $(LIBS)' > $@
 
 # Ops that are specified by plain loops are compiled without contraction.
 $(B)/train/ref/%.o: EXTRA = -ffp-contract=off
@@ -125,6 +135,10 @@ $(foreach l,$(SIMD_LEVELS),$(eval $(call simd_rule,$l)))
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) $(EXTRA) -MMD -MP -c -o $@ $<
+
+$(B)/%.o: %.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)$(CXX) $(PRX_CPPFLAGS) $(PRX_CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/libprxdata.a: $(DATA_OBJ)
 $(B)/libprxtrain.a: $(TRAIN_OBJ)
@@ -197,4 +211,4 @@ clean: ## remove everything that was built
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  knobs: SAN=1 SAN=thread DEVELOPER=1 V=1 CUDA=0 MPI=0 ONEDNN=0 GOLDEN=DIR"
+	@echo "  knobs: SAN=1 SAN=thread DEVELOPER=1 V=1 CUDA=0 MPI=0 ONEDNN=0 PARQUET=0 GOLDEN=DIR"

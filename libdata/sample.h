@@ -160,6 +160,9 @@ PRX_MUST_USE int prx_key_check(const char *key);
 /** prx_field_check - the same for the name of a field, which may be empty. */
 PRX_MUST_USE int prx_field_check(const char *name);
 
+/** prx_text_is_utf8 - true where all of @text is UTF-8, as RFC 3629 has it. */
+bool prx_text_is_utf8(const char *text);
+
 /**
  * prx_escape - @text with all that is not printable UTF-8 written as \xNN.
  *

@@ -3,10 +3,11 @@
  * source.h - where samples come from: one verb, next.
  *
  * A source is opened from the words a user writes (prx-dataset(5)): a
- * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), or
- * "-" for a tar on standard input.  Several words concatenate in order.  A word
- * that names something that is there is taken literally; otherwise braces are
- * spelled out, then globs are matched.  Pipes and devices are read as tars.
+ * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), lists
+ * (.jsonl, .csv, .tsv, .parquet), or "-" for a tar on standard input.  Several words
+ * concatenate in order.  A word that names something that is there is taken
+ * literally; otherwise braces are spelled out, then globs are matched.  Pipes and
+ * devices are read as tars.
  *
  * Samples in the skip list beside what is read (skip.h) are passed over, as if they
  * were not there.
@@ -22,6 +23,8 @@
 #ifndef PRX_LIBDATA_SOURCE_H
 #define PRX_LIBDATA_SOURCE_H
 
+#include <stdbool.h>
+
 #include "libdata/err.h"
 #include "libdata/sample.h"
 
@@ -30,6 +33,20 @@ extern "C" {
 #endif
 
 struct prx_source;
+
+/* How lists are read (prx-dataset(5)).  All zero: as the names of columns tell.
+ * Texts are borrowed until the source is closed. */
+struct prx_list_opts {
+    const char *key_column;
+    const char *image_column;           /* "" where rows are to have no picture */
+    const char *const *caption_columns; /* each "[NAME=]COLUMN" */
+    size_t n_caption_columns;
+    const char *image_root; /* where paths begin; NULL: in each list's own folder */
+    bool any_path;          /* they may be absolute, and go up by ".." */
+    /* An image that is a URL rejects the row; with this it is only metadata, "url",
+     * for whoever fetches it. */
+    bool keep_urls;
+};
 
 struct prx_source_opts {
     /*
@@ -40,6 +57,8 @@ struct prx_source_opts {
     int rank;
     int world;
     uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
+    struct prx_list_opts lists;
+    void (*on_notice)(const char *text); /* what a user should know; NULL: nobody */
 };
 
 /**
@@ -72,7 +91,8 @@ PRX_MUST_USE int prx_source_shuffle(struct prx_source *inner, uint64_t seed,
  * Samples are numbered from 0 in sample->serial, rejected ones too.
  * Fields of a folder or of a plain tar are not read yet: prx_sample_load() does,
  * in the thread that works on the sample.
- * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone).
+ * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone),
+ *         PRX_EINVAL (a list has no column that the options name).
  */
 PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *sample);
 
@@ -80,8 +100,9 @@ PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *s
  * prx_source_plan - add to @plan the text that fixes what this source yields.
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of
- * its files and a hash of their names and sizes; one a skip list, with its hash; one
- * for the part, if it is not all.  Of standard input nothing is known but its name.
+ * its files and a hash of their names and sizes; one a list, with its size and, of
+ * text, its hash; one a skip list, with its hash; one for the part, if it is not all.
+ * Of standard input nothing is known but its name.
  * Resuming compares the hash of this text.
  */
 PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);

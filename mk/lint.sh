@@ -37,8 +37,9 @@ files() { # NAME-PATTERN FOLDER...: of the folders that are there
     done | sort
 }
 
-sources() { # C files and headers
+sources() { # C files and headers, and what must be C++
     files '*.[ch]' libdata train kernels tools tests
+    files '*.cc' libdata
 }
 
 public_headers() {

@@ -82,6 +82,54 @@ else
     lack="$lack openmpi"
 fi
 
+# Arrow's C++ library, else the one inside an installed pyarrow, which has no plain
+# .so names.  Its headers want C++17, newer ones C++20.
+parquet_cxxflags='' parquet_libs='' parquet_version='' cxxflags=''
+if [ "${PARQUET:-1}" = 1 ] && "$PKG_CONFIG" --exists parquet 2>/dev/null; then
+    parquet_cxxflags=$("$PKG_CONFIG" --cflags parquet)
+    parquet_libs=$("$PKG_CONFIG" --libs parquet)
+    parquet_version=$("$PKG_CONFIG" --modversion parquet)
+elif [ "${PARQUET:-1}" = 1 ]; then
+    for python in ${PYTHON:-build/venv/bin/python python3}; do
+        found=$("$python" -c 'import glob, pyarrow
+folder = pyarrow.get_library_dirs()[0]
+libs = [sorted(glob.glob(f"{folder}/lib{name}.so*"))[0] for name in ("parquet", "arrow")]
+print(pyarrow.__version__, pyarrow.get_include(), folder, *libs)' 2>/dev/null) || continue
+        # shellcheck disable=SC2086 # the words of one line
+        set -- $found
+        parquet_version=$1 parquet_cxxflags="-isystem $2" parquet_libs="$4 $5 -Wl,-rpath,$3"
+        break
+    done
+fi
+parquet=0
+if [ -n "$parquet_libs" ]; then
+    cat > "$tmp/t.cc" << 'EOF'
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <parquet/arrow/reader.h>
+int main() {
+    arrow::CappedMemoryPool pool(arrow::system_memory_pool(), 1 << 20);
+    auto file = arrow::io::ReadableFile::Open(std::string("/nonexistent"), &pool);
+    parquet::arrow::FileReaderBuilder builder;
+    return file.ok() && builder.Open(*file).ok();
+}
+EOF
+    for standard in gnu++20 gnu++17; do
+        # shellcheck disable=SC2086 # lists of flags
+        if "${CXX:-g++}" -std=$standard $parquet_cxxflags -o "$tmp/t" "$tmp/t.cc" \
+            $parquet_libs > /dev/null 2>&1 && "$tmp/t"; then
+            parquet=1 cxxflags="-std=$standard $parquet_cxxflags"
+            break
+        fi
+    done
+fi
+if [ $parquet = 1 ]; then
+    cppflags="$cppflags -DPRX_HAVE_PARQUET=1" libs="$libs $parquet_libs -lstdc++"
+    have="$have parquet=$parquet_version"
+else
+    lack="$lack parquet"
+fi
+
 if [ -n "$missing" ]; then
     echo "probe: not found by pkg-config:$missing" >&2
     echo "probe: run 'make deps', or install the packages that 'sh mk/deps.sh --list' names" >&2
@@ -94,4 +142,6 @@ PROBE_CPPFLAGS :=$cppflags -DPRX_FEATURES_IN='"${have# }"' -DPRX_FEATURES_OUT='"
 PROBE_CFLAGS :=$cflags
 PROBE_LIBS :=$libs
 PROBE_NVCC := $nvcc
+PROBE_PARQUET := $parquet
+PROBE_CXXFLAGS :=$cxxflags
 EOF

@@ -34,7 +34,7 @@ static const struct tool tool = {
     },
     .rows = rows,
     .n_rows = sizeof(rows) / sizeof(rows[0]),
-    .groups = TOOL_SPLIT | TOOL_LISTING,
+    .groups = TOOL_SOURCE | TOOL_LISTING,
     .run = run,
 };
 

@@ -82,6 +82,20 @@ static const struct opt_row split_rows[] = {
     {0, "world", OPT_INT, &tool_common.world, "N",
      "of N parts", 1, 0x7fffffff},
 };
+static const struct opt_row lists_rows[] = {
+    {0, "Lists", OPT_GROUP, NULL, NULL, NULL, 0, 0},
+    {0, "key-column", OPT_STRING, &tool_common.key_column, "COLUMN",
+     "of lists: whose values are the keys", 0, 0},
+    {0, "image-column", OPT_STRING, &tool_common.image_column, "COLUMN",
+     "whose values are the pictures or their paths; '' reads no pictures", 0, 0},
+    {0, "caption-column", OPT_STRINGS, &tool_common.caption_columns, "[NAME=]COLUMN",
+     "whose values are the captions NAME; txt by default; may be given several times",
+     0, 0},
+    {0, "image-root", OPT_STRING, &tool_common.image_root, "DIR",
+     "where paths in lists begin; by default, in the folder of the list", 0, 0},
+    {0, "any-path", OPT_FLAG, &tool_common.any_path, NULL,
+     "let lists name pictures anywhere: by absolute paths and by ..", 0, 0},
+};
 static const struct opt_row general_rows[] = {
     {0, "General", OPT_GROUP, NULL, NULL, NULL, 0, 0},
     {'q', "quiet", OPT_FLAG, &tool_common.quiet, NULL,
@@ -104,6 +118,7 @@ static const struct {
     {TOOL_OUTPUT, output_rows, N_ROWS(output_rows)},
     {TOOL_SHARDS, shards_rows, N_ROWS(shards_rows)},
     {TOOL_JOBS, jobs_rows, N_ROWS(jobs_rows)},
+    {TOOL_LISTS, lists_rows, N_ROWS(lists_rows)},
     {TOOL_SPLIT, split_rows, N_ROWS(split_rows)},
     {TOOL_REPORT, report_rows, N_ROWS(report_rows)},
     {0, general_rows, N_ROWS(general_rows)},
@@ -336,17 +351,31 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     return exit_status(tool, rc);
 }
 
+static void on_notice(const char *text)
+{
+    prx_log_warning("%s", text);
+}
+
 int tool_source_open(const char **operands, size_t n_operands, struct prx_source **out)
 {
     const struct prx_source_opts opts = {
         .rank = (int)tool_common.rank,
         .world = (int)tool_common.world,
+        .lists = {
+            .key_column = tool_common.key_column,
+            .image_column = tool_common.image_column,
+            .caption_columns = tool_common.caption_columns.values,
+            .n_caption_columns = tool_common.caption_columns.n,
+            .image_root = tool_common.image_root,
+            .any_path = tool_common.any_path,
+        },
+        .on_notice = on_notice,
     };
 
     *out = NULL;
     if (n_operands == 0)
-        return tool_usage("name a source: a folder, tar shards, or - for standard"
-                          " input");
+        return tool_usage("name a source: a folder, tar shards, a list, or - for"
+                          " standard input");
     for (size_t i = 0; i < n_operands; i++)
         if (strcmp(operands[i], "-") == 0 && isatty(STDIN_FILENO))
             return tool_usage("-: a tar is not read from a terminal");

@@ -38,6 +38,9 @@ enum {
     TOOL_SHARDS = 16,  /* --shard-bytes, --shard-samples, --no-dali-index, --no-sync */
     TOOL_LISTING = 32, /* no options: a reader that leaves early is not a failure */
     TOOL_SAVES = 64,   /* no options: looks at tool_save_wanted() */
+    TOOL_LISTS = 128,  /* --key-column, --image-column, --caption-column, ... */
+    /* What tool_source_open() goes by. */
+    TOOL_SOURCE = TOOL_LISTS | TOOL_SPLIT,
 };
 
 /* Values of the common options, set before run() is called. */
@@ -55,6 +58,10 @@ struct tool_common {
     int64_t n_shard_samples_max;
     bool dali_index;
     bool sync;
+    const char *key_column, *image_column; /* NULL when not given */
+    struct opt_strings caption_columns;
+    const char *image_root;
+    bool any_path;
     bool quiet;
     int64_t verbosity;
     bool is_silent; /* how the work ended is told already, or by another process */

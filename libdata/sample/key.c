@@ -48,6 +48,16 @@ static size_t utf8_char(const unsigned char *text)
     return n_more + 1;
 }
 
+bool prx_text_is_utf8(const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n_char = 1;
+
+    for (; *p && n_char > 0; p += n_char)
+        n_char = utf8_char(p);
+    return n_char > 0;
+}
+
 static bool is_control(unsigned char c)
 {
     return c < 0x20 || c == 0x7f;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "libdata/path.h"
 #include "libdata/source/source_internal.h"
 
 struct source_all {
@@ -226,6 +227,19 @@ bool prx_path_is_below(const char *path, const char *root)
     return strcmp(root, "/") == 0 ||
            (strncmp(path, root, n_root) == 0 &&
             (path[n_root] == '/' || path[n_root] == '\0'));
+}
+
+bool prx_paths_have(const struct prx_paths *paths, const char *path, bool is_folder)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < paths->n_paths && !has; i++) {
+        char *file = realpath(paths->paths[i], NULL);
+        has = file &&
+              (is_folder ? prx_path_is_below(file, path) : strcmp(file, path) == 0);
+        free(file);
+    }
+    return has;
 }
 
 bool prx_source_has(const struct prx_source *source, const char *path)

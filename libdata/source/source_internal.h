@@ -51,6 +51,7 @@ struct prx_source_kind {
 };
 
 extern const struct prx_source_kind prx_source_dir_kind;
+extern const struct prx_source_kind prx_source_list_kind;
 extern const struct prx_source_kind prx_source_tar_kind;
 extern const struct prx_source_kind prx_source_stream_kind; /* a pipe; "-" */
 
@@ -77,6 +78,11 @@ PRX_MUST_USE int prx_inputs_read(struct prx_inputs *all, const char *const *word
 
 /** prx_path_ends_with - has @path a name before one of @ends, a NULL-ended list? */
 bool prx_path_ends_with(const char *path, const char *const *ends);
+
+struct prx_paths;
+
+/** prx_paths_have - as the slot has, for a source that reads the files @paths. */
+bool prx_paths_have(const struct prx_paths *paths, const char *path, bool is_folder);
 
 /** prx_path_is_below - true if resolved @path is the folder @root or below it. */
 bool prx_path_is_below(const char *path, const char *root);

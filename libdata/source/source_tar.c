@@ -405,16 +405,7 @@ static void tar_close(struct prx_source *source)
 
 static bool tar_has(const struct prx_source *source, const char *path, bool is_folder)
 {
-    const struct source_tar *tar = (const struct source_tar *)source;
-    bool has = false;
-
-    for (size_t i = 0; i < tar->paths.n_paths && !has; i++) {
-        char *shard = realpath(tar->paths.paths[i], NULL);
-        has = shard &&
-              (is_folder ? prx_path_is_below(shard, path) : strcmp(shard, path) == 0);
-        free(shard);
-    }
-    return has;
+    return prx_paths_have(&((const struct source_tar *)source)->paths, path, is_folder);
 }
 
 static const struct prx_source_ops tar_ops = {tar_next, tar_plan, tar_cancel, tar_close,

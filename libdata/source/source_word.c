@@ -18,6 +18,7 @@
 /* The first that takes a path reads it. */
 static const struct prx_source_kind *const kinds[] = {
     &prx_source_tar_kind,
+    &prx_source_list_kind,
     &prx_source_dir_kind, /* any folder */
 };
 
@@ -110,7 +111,8 @@ static int add_existing(struct prx_inputs *all, const char *path)
         return add_index(all, path);
     return prx_err(PRX_EINVAL,
                    "%s: not a source: want a folder, a .tar, .tar.gz or .tar.zst file, "
-                   "an index.json, or - for standard input",
+                   "a .jsonl, .csv, .tsv or .parquet list, an index.json, or - for "
+                   "standard input",
                    path);
 }
 
