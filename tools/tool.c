@@ -341,6 +341,7 @@ int tool_source_open(const char **operands, size_t n_operands, struct prx_source
     const struct prx_source_opts opts = {
         .rank = (int)tool_common.rank,
         .world = (int)tool_common.world,
+        .may_run = true,
     };
 
     *out = NULL;

@@ -60,12 +60,12 @@ void prx_train_data_release(struct prx_train_data *data)
     *data = (struct prx_train_data){0};
 }
 
-/* Standard input or a pipe with a name: what is read is gone. */
+/* Standard input, a pipe, a command: what is read is gone. */
 static bool is_stream(const char *word)
 {
     struct stat stat_of;
 
-    return strcmp(word, "-") == 0 ||
+    return strcmp(word, "-") == 0 || strncmp(word, "pipe:", 5) == 0 ||
            (stat(word, &stat_of) == 0 && S_ISFIFO(stat_of.st_mode));
 }
 
@@ -212,7 +212,7 @@ static int open_loader(struct prx_train_data *data, const struct prx_run_opts *o
 
 int prx_train_data_open(struct prx_train_data *data, const struct prx_run_opts *opts)
 {
-    const struct prx_source_opts source_opts = {0};
+    const struct prx_source_opts source_opts = {.may_run = opts->may_run};
     struct prx_source *source = NULL;
     size_t n_words;
     int rc = 0;
