@@ -41,7 +41,8 @@ struct prx_source_opts {
     int rank;
     int world;
     uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
-    bool may_run; /* "pipe:CMD" is run: the user has typed the words, no file holds them */
+    /* "pipe:CMD" is run: the user has typed it, no file holds it. */
+    bool may_run;
 };
 
 /**

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # "pipe:CMD": what a command writes is a shard, and how it ends is what counts.
+# shellcheck disable=SC2016 # what stands in single quotes is the command's
 . tests/lib/tap.sh
 
 take_photos 12 photos
@@ -18,7 +19,6 @@ is "several tars of one command too" \
     "$(prx-shard -q 'pipe:cat many/*.tar' -o - | sha256sum)" "$want"
 is "several commands, in order" "$(prx-shard -q 'pipe:cat many/000000.tar' \
     many/000001.tar 'pipe:cat many/000002.tar' -o - | sha256sum)" "$want"
-# shellcheck disable=SC2016 # the command's own
 is "braces are the command's" \
     "$(prx-shard -q 'pipe:for i in 0 1 2; do { cat many/00000$i.tar; }; done' -o - |
         sha256sum)" "$want"
@@ -41,7 +41,6 @@ run prx-ls 'pipe:no-such-program-at-all'
 says "a command that is not there" err 'ended with status 127'
 run prx-ls 'pipe:true'
 says "a command that writes nothing" err 'pipe:true: empty, not a tar'
-# shellcheck disable=SC2016
 run prx-ls 'pipe:cat whole.tar; kill -9 $$'
 says "a command that is killed" err 'ended by signal 9'
 run prx-ls 'pipe:cat whole.tar; exit 141'
@@ -56,12 +55,10 @@ run prx-ls 'pipe:echo $$ > pid; yes no tar | head -c 5000; exec sleep 1000'
 says "what is no tar is not waited for" err 'not a tar'
 ok "and its command has gone" sh -c '! kill -0 "$(cat pid)" 2> /dev/null'
 # The group, not only the shell; and what does not listen.
-# shellcheck disable=SC2016
 run prx-ls 'pipe:trap "" TERM; echo $$ > pid; yes no tar & wait'
 ok "a stubborn command has gone too" sh -c '! kill -0 "$(cat pid)" 2> /dev/null'
 
 # A run that is stopped while the command says nothing.
-# shellcheck disable=SC2016
 prx-shard -q 'pipe:echo $$ > pid2; cat many/000000.tar; exec sleep 1000' -o stopped.tar \
     2> err &
 tool=$!
