@@ -160,10 +160,10 @@ cp want/000002.tar www
 run prx-ls "$tls/000000.tar"
 is "a certificate that nobody has signed is refused" "$status" 1
 says "and said so" err 'certificate'
-export CURL_CA_BUNDLE=$T/server/cert.pem
+export CURL_CA_BUNDLE="$T/server/cert.pem"
 is "with it in CURL_CA_BUNDLE all is well" "$(copy "$tls/index.json")" "$want"
 unset CURL_CA_BUNDLE
-export SSL_CERT_FILE=$T/server/cert.pem
+export SSL_CERT_FILE="$T/server/cert.pem"
 is "and in SSL_CERT_FILE" "$(copy "$tls/{000000..000002}.tar")" "$want"
 run prx-ls "$tls/down/"
 is "nothing is sent back to plain http" "$status" 1

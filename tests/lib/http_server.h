@@ -52,7 +52,11 @@ struct http_page {
 
 struct http_server;
 
-/** http_server_open - serve @pages, which stay the caller's, until it is closed. */
+/**
+ * http_server_open - serve @pages, which stay the caller's, until it is closed.
+ *
+ * From then on this process uses no proxy.
+ */
 struct http_server *http_server_open(struct http_page *pages, size_t n_pages);
 int http_server_port(const struct http_server *server);
 

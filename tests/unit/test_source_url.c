@@ -134,6 +134,17 @@ static void test_words(void **state)
     free(got);
 }
 
+/* What a file names is never a command. */
+static void test_no_command(void **state)
+{
+    char *got = source_text("pipe:exit 0", NULL, NULL);
+
+    (void)state;
+    assert_string_equal(got, "FAILED -5: pipe:exit 0: a command is run only if it"
+                             " stands on the command line\n");
+    free(got);
+}
+
 /* The samples know how many they are, and ranks share shards out. */
 static void test_index_and_ranks(void **state)
 {
@@ -306,6 +317,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
         TEST(test_words),
+        cmocka_unit_test(test_no_command),
         TEST(test_index_and_ranks),
         TEST(test_cut),
         TEST(test_differs),

@@ -25,7 +25,7 @@ static const struct prx_url_opts fast = {
     .n_tries_max = 4,
     .wait_ms = 2,
     .wait_max_ms = 1500,
-    .stall_timeout_ms = 200,
+    .stall_timeout_ms = 5000, /* on a busy machine too */
 };
 
 static int fill_bodies(void **state)
@@ -86,7 +86,10 @@ static void check_rows(struct row *rows, size_t n_rows)
             row->page.bytes = body;
             row->page.n_bytes = N_BODY;
         }
-        int rc = read_page(&row->page, &fast, NULL, row->page.bytes, row->page.n_bytes);
+        struct prx_url_opts opts = fast;
+        if (row->page.n_stalls || row->page.n_drips_ms)
+            opts.stall_timeout_ms = 200;
+        int rc = read_page(&row->page, &opts, NULL, row->page.bytes, row->page.n_bytes);
         if (rc != row->rc)
             fail_msg("%s: returned %d: %s", row->name, rc, prx_err_message());
         if (row->says && !strstr(prx_err_message(), row->says))
@@ -112,7 +115,7 @@ static void test_whole(void **state)
          {.bytes = body, .n_bytes = 9000, .n_drips_ms = 5, .n_drip = 50},
          0,
          NULL,
-         1,
+         0,
          0},
     };
 
