@@ -227,12 +227,13 @@ static void test_index_that_leads_away(void **state)
     static const char *const urls[] = {"http://127.0.0.1:1/x.tar", "../x.tar",
                                        "/etc/passwd", "file:///etc/passwd"};
     struct fixture *fixture = *state;
+    char indexes[N_OF(urls)][128]; /* the server may not have put one down yet */
 
     for (size_t i = 0; i < N_OF(urls); i++) {
-        char index[128];
-        snprintf(index, sizeof(index), "{\"shardlist\": [{\"url\": \"%s\"}]}", urls[i]);
-        fixture->pages[N_SHARDS].bytes = index;
-        fixture->pages[N_SHARDS].n_bytes = strlen(index);
+        snprintf(indexes[i], sizeof(indexes[i]), "{\"shardlist\": [{\"url\": \"%s\"}]}",
+                 urls[i]);
+        fixture->pages[N_SHARDS].bytes = indexes[i];
+        fixture->pages[N_SHARDS].n_bytes = strlen(indexes[i]);
         char *got = source_text(word_of(fixture, "index.json"), NULL, fixture->here);
         assert_int_equal(strncmp(got, "FAILED -5: index.json", 21), 0);
         free(got);
