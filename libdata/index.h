@@ -68,6 +68,10 @@ void prx_index_cut(struct prx_index *index, size_t n_shards);
  */
 PRX_MUST_USE int prx_index_read(const char *path, struct prx_index *index);
 
+/** prx_index_parse - the same from @n_bytes of text at @bytes; @path for messages. */
+PRX_MUST_USE int prx_index_parse(const char *path, const void *bytes, size_t n_bytes,
+                                 struct prx_index *index);
+
 /**
  * prx_index_write - write @index to @path, whole or not at all.
  *

@@ -3,8 +3,9 @@
  * source.h - where samples come from: one verb, next.
  *
  * A source is opened from the words a user writes (prx-dataset(5)): a
- * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), lists
- * (.jsonl, .csv, .tsv, .parquet), or "-" for a tar on standard input.  Several words
+ * directory, tar shards (plain or compressed; braces and globs; an index.json), zips,
+ * the same at http and https URLs, lists (.jsonl, .csv, .tsv, .parquet), "pipe:CMD"
+ * for what a command writes, or "-" for a tar on standard input.  Several words
  * concatenate in order.  A word that names something that is there is taken
  * literally; otherwise braces are spelled out, then globs are matched.  Pipes and
  * devices are read as tars.
@@ -59,13 +60,15 @@ struct prx_source_opts {
     uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
     struct prx_list_opts lists;
     void (*on_notice)(const char *text); /* what a user should know; NULL: nobody */
+    /* "pipe:CMD" is run: the user has typed it, no file holds it. */
+    bool may_run;
 };
 
 /**
  * prx_source_open - open @words, in order, as one source.
  *
  * Every word is looked at before the first sample: a missing file is an error
- * here, not in the middle.
+ * here, not in the middle.  (Not so a shard that an index at a URL lists.)
  * Errors: PRX_ENOENT, PRX_EINVAL (a word that means nothing), PRX_EIO,
  *         PRX_ENOMEM.
  */
@@ -126,7 +129,7 @@ uint64_t prx_source_hidden(const struct prx_source *source);
 bool prx_source_has(const struct prx_source *source, const char *path);
 
 /**
- * prx_source_cancel - make a read that waits for a pipe give up; from any thread.
+ * prx_source_cancel - make a read that waits give up; from any thread.
  *
  * prx_source_next() then fails with PRX_ECANCELED.
  */

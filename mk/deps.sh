@@ -31,6 +31,8 @@ mandoc cmd:mandoc'
 dev='g++ cmd:g++
 clang-format cmd:clang-format
 shellcheck cmd:shellcheck
+nginx-light cmd:nginx
+openssl cmd:openssl
 openmpi-bin cmd:mpirun
 libopenmpi-dev pc:ompi-c'
 # One matrix library is enough: the first that this architecture's archive has.

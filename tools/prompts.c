@@ -164,10 +164,11 @@ static int take_references(struct prompts *prompts, struct prx_source *source,
 int prompts_find_references(struct prompts *prompts, const char *word, int width_px,
                             int height_px)
 {
+    const struct prx_source_opts opts = {.may_run = true};
     struct prx_source *source = NULL;
     struct prx_sample sample = {0};
 
-    PRX_TRY(prx_source_open(&word, 1, NULL, &source));
+    PRX_TRY(prx_source_open(&word, 1, &opts, &source));
     int rc = take_references(prompts, source, &sample, width_px, height_px);
     prx_sample_release(&sample);
     prx_source_close(source);

@@ -370,6 +370,7 @@ int tool_source_open(const char **operands, size_t n_operands, struct prx_source
             .any_path = tool_common.any_path,
         },
         .on_notice = on_notice,
+        .may_run = true,
     };
 
     *out = NULL;

@@ -101,6 +101,7 @@ struct prx_run_opts {
     const struct prx_recipe *recipe; /* resolved */
     const char *const *sources;      /* prx_source_open() words */
     size_t n_sources;
+    bool may_run; /* "pipe:CMD" among them is run: the user has typed it */
     const char *run_dir;
     const char *spool_dir; /* NULL: RUN/spool */
     bool resume;           /* go on from the newest whole checkpoint, if any */

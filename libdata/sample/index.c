@@ -109,22 +109,30 @@ static int read_object(const char *path, json_t *root, struct prx_index *index)
     return 0;
 }
 
-int prx_index_read(const char *path, struct prx_index *index)
+int prx_index_parse(const char *path, const void *bytes, size_t n_bytes,
+                    struct prx_index *index)
 {
-    struct prx_buf *bytes = NULL;
     json_error_t fault;
-    int rc = 0;
+    int rc;
 
-    PRX_TRY(prx_file_get(path, N_INDEX_BYTES_MAX, &bytes));
-    json_t *root = json_loadb((const char *)bytes->bytes, bytes->n_bytes, 0, &fault);
+    json_t *root = json_loadb(bytes, n_bytes, 0, &fault);
     if (!root)
         rc = prx_err(PRX_ECORRUPT, "%s:%d: %s", path, fault.line, fault.text);
     else
         rc = read_object(path, root, index);
     json_decref(root);
-    prx_buf_unref(bytes);
     if (rc < 0)
         prx_index_release(index);
+    return rc;
+}
+
+int prx_index_read(const char *path, struct prx_index *index)
+{
+    struct prx_buf *bytes = NULL;
+
+    PRX_TRY(prx_file_get(path, N_INDEX_BYTES_MAX, &bytes));
+    int rc = prx_index_parse(path, bytes->bytes, bytes->n_bytes, index);
+    prx_buf_unref(bytes);
     return rc;
 }
 

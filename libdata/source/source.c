@@ -229,16 +229,13 @@ bool prx_path_is_below(const char *path, const char *root)
             (path[n_root] == '/' || path[n_root] == '\0'));
 }
 
-bool prx_paths_have(const struct prx_paths *paths, const char *path, bool is_folder)
+bool prx_path_has(const char *input, const char *path, bool is_folder)
 {
-    bool has = false;
+    char *resolved = realpath(input, NULL);
+    bool has = resolved && (is_folder ? prx_path_is_below(resolved, path)
+                                      : strcmp(resolved, path) == 0);
 
-    for (size_t i = 0; i < paths->n_paths && !has; i++) {
-        char *file = realpath(paths->paths[i], NULL);
-        has = file &&
-              (is_folder ? prx_path_is_below(file, path) : strcmp(file, path) == 0);
-        free(file);
-    }
+    free(resolved);
     return has;
 }
 

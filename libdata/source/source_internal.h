@@ -54,6 +54,40 @@ extern const struct prx_source_kind prx_source_dir_kind;
 extern const struct prx_source_kind prx_source_list_kind;
 extern const struct prx_source_kind prx_source_tar_kind;
 extern const struct prx_source_kind prx_source_stream_kind; /* a pipe; "-" */
+extern const struct prx_source_kind prx_source_http_kind;
+extern const struct prx_source_kind prx_source_https_kind;
+extern const struct prx_source_kind prx_source_pipe_kind;
+
+struct prx_stream;
+
+/* One shard of a source, wherever it is. */
+struct prx_shard_place {
+    char *path;       /* owned; the word that names it */
+    uint64_t n_bytes; /* 0 = unknown */
+    void *own;        /* its kind's, freed with free(3); or NULL */
+};
+
+/* How a source comes to the bytes of shards of one kind. */
+struct prx_shard_kind {
+    /* When the source is opened: are all of them there?  Fills in the rest of places;
+     * NULL: nobody can tell. */
+    int (*look)(struct prx_shard_place *places, size_t n_places);
+    /* Add the line that fixes what is read. */
+    int (*plan)(const struct prx_shard_place *place, struct prx_str *plan);
+    /* What messages call it.  Returns @out. */
+    const char *(*show)(const char *path, char *out, size_t n_out_bytes);
+    int (*open)(const struct prx_shard_place *place, struct prx_stream **out);
+    size_t n_ahead; /* so many are opened before their turn */
+    bool is_local;  /* paths are of files, which can have skip lists */
+};
+
+#define PRX_SHARDS_AHEAD_MAX 3
+
+/** prx_source_shards_open - the samples of the shards at @paths, one after another. */
+PRX_MUST_USE int prx_source_shards_open(const struct prx_shard_kind *kind,
+                                        const char *const *paths, size_t n_paths,
+                                        const struct prx_source_opts *opts,
+                                        struct prx_source **out);
 
 /* One thing to read, found in the words. */
 struct prx_input {
@@ -81,8 +115,8 @@ bool prx_path_ends_with(const char *path, const char *const *ends);
 
 struct prx_paths;
 
-/** prx_paths_have - as the slot has, for a source that reads the files @paths. */
-bool prx_paths_have(const struct prx_paths *paths, const char *path, bool is_folder);
+/** prx_path_has - as the slot has, for a source that reads the file @input. */
+bool prx_path_has(const char *input, const char *path, bool is_folder);
 
 /** prx_path_is_below - true if resolved @path is the folder @root or below it. */
 bool prx_path_is_below(const char *path, const char *root);

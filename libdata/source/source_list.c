@@ -217,8 +217,12 @@ static void lists_close(struct prx_source *source)
 
 static bool list_has(const struct prx_source *source, const char *path, bool is_folder)
 {
-    return prx_paths_have(&((const struct source_list *)source)->paths, path,
-                          is_folder);
+    const struct prx_paths *paths = &((const struct source_list *)source)->paths;
+    bool has = false;
+
+    for (size_t i = 0; i < paths->n_paths && !has; i++)
+        has = prx_path_has(paths->paths[i], path, is_folder);
+    return has;
 }
 
 static const struct prx_source_ops list_ops = {list_next, list_plan, NULL, lists_close,

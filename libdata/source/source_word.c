@@ -20,6 +20,9 @@ static const struct prx_source_kind *const kinds[] = {
     &prx_source_tar_kind,
     &prx_source_list_kind,
     &prx_source_dir_kind, /* any folder */
+    &prx_source_http_kind,
+    &prx_source_https_kind,
+    &prx_source_pipe_kind,
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(*kinds))
@@ -110,9 +113,9 @@ static int add_existing(struct prx_inputs *all, const char *path)
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
         return add_index(all, path);
     return prx_err(PRX_EINVAL,
-                   "%s: not a source: want a folder, a .tar, .tar.gz or .tar.zst file, "
-                   "a .jsonl, .csv, .tsv or .parquet list, an index.json, or - for "
-                   "standard input",
+                   "%s: not a source: want a folder, a tar (also compressed), a .zip, "
+                   "a .jsonl, .csv, .tsv or .parquet list, an index.json, a URL, or - "
+                   "for standard input",
                    path);
 }
 

@@ -269,8 +269,9 @@ static void test_words_refused(void **state)
         const char *why;
     } rows[] = {
         {"lmdb:x", PRX_EINVAL, "lmdb: are not read by this build"},
-        {"http://h/x.tar", PRX_EINVAL, "http: are not read by this build"},
-        {"pipe:cat x", PRX_EINVAL, "pipe: are not read by this build"},
+        {"gopher://h/x.tar", PRX_EINVAL, "gopher: are not read by this build"},
+        {"http:///x.tar", PRX_EINVAL, "a URL without a host"},
+        {"pipe:cat x", PRX_EINVAL, "only if it stands on the command line"},
         {"/nonexistent/x.tar", PRX_ENOENT, "/nonexistent/x.tar"},
         {"/nonexistent/*.tar", PRX_ENOENT, "no file matches"},
         {"/nonexistent/{0..1}.tar", PRX_ENOENT, "/nonexistent/0.tar"},

@@ -63,13 +63,24 @@ void prx_train_data_release(struct prx_train_data *data)
     *data = (struct prx_train_data){0};
 }
 
-/* Standard input or a pipe with a name: what is read is gone. */
-static bool is_stream(const char *word)
+static bool has_scheme(const char *word, const char *scheme)
+{
+    return strncmp(word, scheme, strlen(scheme)) == 0;
+}
+
+/* Standard input, a pipe, a command: what is read is gone. */
+static bool is_pipe(const char *word)
 {
     struct stat stat_of;
 
-    return strcmp(word, "-") == 0 ||
+    return strcmp(word, "-") == 0 || has_scheme(word, "pipe:") ||
            (stat(word, &stat_of) == 0 && S_ISFIFO(stat_of.st_mode));
+}
+
+/* What had better be read only once. */
+static bool is_stream(const char *word)
+{
+    return is_pipe(word) || has_scheme(word, "http://") || has_scheme(word, "https://");
 }
 
 static int find_spool(const struct prx_run_opts *opts, struct prx_train_data *data,
@@ -113,7 +124,7 @@ static void choose_words(const struct prx_run_opts *opts, struct prx_train_data 
 static int open_words(const struct prx_run_opts *opts, struct prx_train_data *data,
                       bool is_whole)
 {
-    const struct prx_source_opts source_opts = {0};
+    const struct prx_source_opts source_opts = {.may_run = opts->may_run};
     size_t n_words;
     int rc = 0;
 
@@ -135,7 +146,7 @@ static int open_mix(const struct prx_conf_weights *mix, struct prx_train_data *d
 
     for (int i = 0; i < mix->n; i++) {
         const char *word = mix->names[i];
-        if (is_stream(word))
+        if (is_pipe(word))
             return prx_err(PRX_EINVAL,
                            "data.sources: %s: a stream is named on the command line",
                            word);
