@@ -209,14 +209,6 @@ static int shard_tear(struct source_tar *tar, uint64_t at_bytes, const char *wha
     return 0;
 }
 
-/* Names that WebDataset keeps for itself: __x__ or anything below it. */
-static bool is_reserved(const char *name)
-{
-    size_t n_first = strcspn(name, "/");
-    return n_first >= 4 && memcmp(name, "__", 2) == 0 &&
-           memcmp(name + n_first - 2, "__", 2) == 0;
-}
-
 /* The member's bytes, which are not there to seek to; 0 and NULL: torn. */
 static int read_member(struct source_tar *tar, uint64_t n_bytes, struct prx_buf **out)
 {
@@ -293,7 +285,7 @@ static int take_member(struct source_tar *tar, struct archive_entry *member,
         name += 2;
     size_t n_key = prx_key_split(name);
     const char *fault = find_member_fault(member, n_bytes, tar->n_member_bytes_max);
-    bool is_ignored = is_reserved(name) || (n_key == 0 && !fault);
+    bool is_ignored = prx_name_is_reserved(name) || (n_key == 0 && !fault);
     if (n_key == 0)
         n_key = strlen(name);
 
