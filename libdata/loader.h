@@ -122,7 +122,8 @@ struct prx_loader;
 /**
  * prx_loader_open - index all of @source, spooling what must be.
  *
- * @source: read to its end, closed by the caller; NULL where all is in the spool.
+ * @source: read to its end; closed by the caller, not before the loader, which reads
+ *          where it points.  NULL where all is in the spool.
  * @opts: copied; strings and null_states must outlive the loader.
  * Errors: PRX_ENOENT (no samples at all), PRX_EINVAL (a sample lacks a part, was
  *         encoded by something else, or has other channels; the message names

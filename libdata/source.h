@@ -82,8 +82,9 @@ PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *s
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of
  * its files and a hash of their names and sizes; one an LMDB, with the number of its
- * entries and of the transaction that wrote the last; one a skip list, with its hash; one
- * for the part, if it is not all.  Of standard input nothing is known but its name.
+ * entries and of the transaction that wrote the last; one a skip list, with its
+ * hash; one for the part, if it is not all.  Of standard input nothing is known but
+ * its name.
  * Resuming compares the hash of this text.
  */
 PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);

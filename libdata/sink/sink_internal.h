@@ -39,6 +39,13 @@ int prx_sink_tar_open(const char *word, const struct prx_sink_opts *opts,
 /* @word: "DIR/". */
 int prx_sink_dir_open(const char *word, const struct prx_sink_opts *opts,
                       uint64_t *n_done_serials, struct prx_sink **out);
+/* @word: "lmdb:PATH". */
+int prx_sink_lmdb_open(const char *word, const struct prx_sink_opts *opts,
+                       uint64_t *n_done_serials, struct prx_sink **out);
+/* The same with a map that has room for @n_room_bytes at first: tests make it small. */
+int prx_sink_lmdb_open_room(const char *word, const struct prx_sink_opts *opts,
+                            uint64_t n_room_bytes, uint64_t *n_done_serials,
+                            struct prx_sink **out);
 int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
                        uint64_t *n_done_serials, struct prx_sink **out);
 
@@ -74,6 +81,9 @@ struct prx_ledger_place {
     bool (*is_output)(const void *ctx, const char *name);
     const void *ctx;
     bool is_shared; /* outputs nobody remembers may be replaced */
+    /* Does what @shard, from the journal, says still hold?  1, 0 or < 0; NULL: a file
+     * of its name and size is there. */
+    int (*holds)(const void *ctx, const struct prx_shard *shard);
 };
 
 PRX_MUST_USE int prx_ledger_open(struct prx_ledger *ledger,

@@ -53,6 +53,7 @@ int prx_train_data_init(struct prx_train_data *data, const struct prx_recipe *re
 void prx_train_data_release(struct prx_train_data *data)
 {
     prx_loader_close(data->loader);
+    prx_source_close(data->source);
     prx_str_release(&data->spool_dir);
     prx_vae_close(data->vae);
     prx_text_tower_close(data->tower);
@@ -213,7 +214,6 @@ static int open_loader(struct prx_train_data *data, const struct prx_run_opts *o
 int prx_train_data_open(struct prx_train_data *data, const struct prx_run_opts *opts)
 {
     const struct prx_source_opts source_opts = {0};
-    struct prx_source *source = NULL;
     size_t n_words;
     int rc = 0;
 
@@ -222,10 +222,9 @@ int prx_train_data_open(struct prx_train_data *data, const struct prx_run_opts *
         return prx_err_nomem("a list of sources");
     PRX_GO(choose_words(opts, data, words, &n_words));
     if (n_words > 0 || !data->is_spooled)
-        PRX_GO(prx_source_open(words, n_words, &source_opts, &source));
-    rc = open_loader(data, opts, source);
+        PRX_GO(prx_source_open(words, n_words, &source_opts, &data->source));
+    rc = open_loader(data, opts, data->source);
 out:
-    prx_source_close(source);
     free(words);
     return rc;
 }
