@@ -14,6 +14,10 @@
 #define PRX_LMDB_DATA   "data.mdb"
 #define PRX_LMDB_LOCK   "lock.mdb"
 
+/* While an environment is being written, the name of an entry that says how many
+ * input samples are settled, a uint64_t.  It has no dot: no field is named so. */
+#define PRX_LMDB_PROGRESS "__prx__"
+
 /** prx_err_lmdb - record that liblmdb answered @code about @path; a PRX_E... code. */
 int prx_err_lmdb(int code, const char *path);
 

@@ -110,6 +110,20 @@ void prx_ledger_release(struct prx_ledger *ledger);
 
 int prx_ledger_each_reject(struct prx_ledger *ledger, prx_reject_fn fn, void *ctx);
 
+/* How far the environment came that an earlier run has left. */
+struct prx_lmdb_remains {
+    bool is_complete;    /* it has entries, and no longer says how far it came */
+    uint64_t n_progress; /* input samples that are settled by what it holds */
+};
+
+/**
+ * prx_lmdb_remains_read - look into the environment @folder, its file @data_path.
+ *
+ * One that is not there, or has lost a part of its file, settles nothing.
+ */
+PRX_MUST_USE int prx_lmdb_remains_read(const char *folder, const char *data_path,
+                                       struct prx_lmdb_remains *out);
+
 /**
  * prx_tar_header - append the header blocks of a member to @out.
  *

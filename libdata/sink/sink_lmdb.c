@@ -8,16 +8,16 @@
  * never the whole.  A batch is kept in memory until it is committed: where the map
  * is full it is given up, the map doubled, and the batch put again.
  *
- * How far the work is stands in the environment itself, under the name PROGRESS,
- * written by the transaction that writes the samples, so the two cannot disagree.
- * The journal is told before, with the rejects; of its marks those beyond PROGRESS
- * are not believed.  The last transaction removes PROGRESS: an environment that has
- * entries but not this one is complete.  Its key has no dot, so no field has it.
+ * How far the work is stands in the environment itself, under the name
+ * PRX_LMDB_PROGRESS, written by the transaction that writes the samples, so the two
+ * cannot disagree.  The journal is told before, with the rejects; of its marks those
+ * beyond it are not believed.  The last transaction removes it: an environment that
+ * has entries but not this one is complete.
  *
- *     begin ─▶ put … put ─▶ mark in journal ─▶ commit with PROGRESS ─┐
+ *     begin ─▶ put … put ─▶ mark in journal ─▶ commit, with progress ┐
  *                ▲                                                   │
  *                └───────────────────────────────────────────────────┘
- *     finish ─▶ mark in journal ─▶ commit without PROGRESS ─▶ sync ─▶ index.json
+ *     finish ─▶ mark in journal ─▶ commit, without ─▶ sync ─▶ index.json
  *
  * Never MDB_WRITEMAP: it writes by storing to memory, where a full disk is SIGBUS;
  * by pwrite(2) it is ENOSPC, an error that leaves what is committed as it was.
@@ -42,14 +42,6 @@
 #define N_BATCH_SAMPLES 256
 #define N_ROOM_BYTES    ((uint64_t)256 << 20) /* of the map, beyond the file */
 #define N_STEP_BYTES    ((uint64_t)64 << 10)  /* maps are a multiple of this */
-#define PROGRESS        "__prx__"
-
-/* What an earlier run has left, read when the journal first asks. */
-struct remains {
-    bool is_read;
-    bool is_complete;    /* there are entries, and PROGRESS is not among them */
-    uint64_t n_progress; /* input samples settled by what is committed */
-};
 
 /* An entry of the batch. */
 struct put {
@@ -65,7 +57,8 @@ struct sink_lmdb {
     uint64_t n_room_bytes;
     bool no_sync;
     struct prx_ledger ledger;
-    struct remains remains;
+    struct prx_lmdb_remains remains;
+    bool has_remains;      /* read, when the journal first asked */
     struct prx_shard mark; /* what the next mark will say */
 
     MDB_env *env; /* NULL before the first sample */
@@ -85,61 +78,13 @@ static int fail(const struct sink_lmdb *lmdb, int code)
     return prx_err_lmdb(code, lmdb->data_path);
 }
 
-/* --- what an earlier run has left -------------------------------------------- */
-
-static int read_progress(struct sink_lmdb *lmdb, MDB_env *env)
-{
-    MDB_val name = {strlen(PROGRESS), (void *)(uintptr_t)PROGRESS}, value;
-    MDB_txn *txn = NULL;
-    MDB_stat stat;
-    MDB_dbi dbi;
-
-    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-    if (code == 0)
-        code = mdb_dbi_open(txn, NULL, 0, &dbi);
-    if (code == 0)
-        code = mdb_stat(txn, dbi, &stat);
-    if (code == 0) {
-        code = mdb_get(txn, dbi, &name, &value);
-        if (code == 0 && value.mv_size == sizeof(uint64_t)) {
-            memcpy(&lmdb->remains.n_progress, value.mv_data, sizeof(uint64_t));
-        } else if (code == MDB_NOTFOUND) {
-            lmdb->remains.is_complete = stat.ms_entries > 0;
-            code = 0;
-        }
-    }
-    if (txn)
-        mdb_txn_abort(txn);
-    return code;
-}
-
-/* An environment that is not there, or was torn while it was made, settles nothing. */
-static int read_remains(struct sink_lmdb *lmdb)
-{
-    struct stat st;
-    MDB_env *env = NULL;
-
-    lmdb->remains.is_read = true;
-    if (stat(lmdb->data_path, &st) < 0 && errno != ENOENT)
-        return prx_err_sys("%s", lmdb->data_path);
-    else if (access(lmdb->data_path, F_OK) < 0 || st.st_size == 0)
-        return 0;
-    int code = mdb_env_create(&env);
-    if (code == 0)
-        code = mdb_env_open(env, lmdb->folder, MDB_RDONLY, 0666);
-    if (code == 0)
-        code = read_progress(lmdb, env);
-    if (env)
-        mdb_env_close(env);
-    return code == 0 || code == MDB_INVALID ? 0 : fail(lmdb, code);
-}
-
 static int holds(const void *ctx, const struct prx_shard *mark)
 {
     struct sink_lmdb *lmdb = (struct sink_lmdb *)(uintptr_t)ctx;
 
-    if (!lmdb->remains.is_read)
-        PRX_TRY(read_remains(lmdb));
+    if (!lmdb->has_remains)
+        PRX_TRY(prx_lmdb_remains_read(lmdb->folder, lmdb->data_path, &lmdb->remains));
+    lmdb->has_remains = true;
     return lmdb->remains.is_complete ||
            mark->next_serial <= lmdb->remains.n_progress;
 }
@@ -294,7 +239,7 @@ static void drop_batch(struct sink_lmdb *lmdb)
 
 static int write_progress(struct sink_lmdb *lmdb, bool is_last)
 {
-    MDB_val name = {strlen(PROGRESS), (void *)(uintptr_t)PROGRESS};
+    MDB_val name = {strlen(PRX_LMDB_PROGRESS), (void *)(uintptr_t)PRX_LMDB_PROGRESS};
     MDB_val value = {sizeof(lmdb->mark.next_serial), &lmdb->mark.next_serial};
 
     if (!is_last)

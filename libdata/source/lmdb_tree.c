@@ -287,13 +287,10 @@ static int descend(struct prx_lmdb_tree *tree, int i_level, uint64_t number)
     size_t n_nodes = 0;
     int got = 0;
 
-    if (tree->n_pages_seen++ == tree->n_pages_max) {
-        tree->i_level = -1;
-        snprintf(tree->fault, sizeof(tree->fault), "its pages lead in a circle");
-        return 0;
-    }
-    if (number < tree->n_file_bytes / tree->n_page_bytes)
+    if (number < tree->n_file_bytes / tree->n_page_bytes) {
+        tree->n_pages_read++;
         got = read_at(tree, page, tree->n_page_bytes, number * tree->n_page_bytes);
+    }
     if (got < 0)
         return got;
     if (got == 0)
@@ -400,6 +397,11 @@ int prx_lmdb_tree_next(struct prx_lmdb_tree *tree, struct prx_lmdb_entry *entry)
             number = child_of(page_of(tree, tree->i_level), i);
         }
         tree->is_begun = true;
+        /* Who reads more pages than there are goes in circles, from fault to fault. */
+        if (tree->n_pages_read == tree->n_pages_max) {
+            tree->i_level = -1;
+            break;
+        }
         int got = descend(tree, tree->i_level + 1, number);
         if (got < 0)
             return got;

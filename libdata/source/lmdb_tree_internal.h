@@ -47,7 +47,7 @@ struct prx_lmdb_tree {
     int fd;     /* -1: not open */
     char *path; /* of the file */
     uint64_t n_file_bytes;
-    uint64_t n_pages_max; /* more are not visited: they would lead in circles */
+    uint64_t n_pages_max; /* more are not read: they would lead in circles */
     uint32_t n_page_bytes;
     uint64_t txn_id;    /* of the state that is read */
     uint64_t n_entries; /* as that state says */
@@ -58,7 +58,7 @@ struct prx_lmdb_tree {
     int i_level;   /* -1: at the end */
     struct prx_lmdb_level levels[PRX_LMDB_DEPTH_MAX];
     uint8_t *pages; /* [depth][n_page_bytes] */
-    uint64_t n_pages_seen, n_entries_seen;
+    uint64_t n_pages_read, n_entries_seen;
     struct prx_str last_name; /* of the last entry of the leaf before */
     bool is_torn, was_torn;   /* pages are missing just here; anywhere before */
     char fault[160];
