@@ -248,6 +248,17 @@ static int write_progress(struct sink_lmdb *lmdb, bool is_last)
     return code == MDB_NOTFOUND ? 0 : code;
 }
 
+/* What liblmdb calls EIO is also a write that a full disk has cut short. */
+static int fail_to_commit(const struct sink_lmdb *lmdb, int code)
+{
+    struct statfs fs;
+
+    if (code == EIO && statfs(lmdb->folder, &fs) == 0 &&
+        (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < lmdb->n_batch_bytes)
+        code = ENOSPC;
+    return fail(lmdb, code);
+}
+
 /* Commit the batch, and how far the work then is; @is_last: it is complete. */
 static int commit(struct sink_lmdb *lmdb, bool is_last)
 {
@@ -267,7 +278,7 @@ static int commit(struct sink_lmdb *lmdb, bool is_last)
         PRX_TRY(grow(lmdb));
     }
     if (code != 0)
-        return fail(lmdb, code);
+        return fail_to_commit(lmdb, code);
     drop_batch(lmdb);
     lmdb->mark = (struct prx_shard){
         .name = lmdb->mark.name,
