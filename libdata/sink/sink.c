@@ -69,8 +69,8 @@ static int refuse(const char *word)
             "%s: a folder: want %s/ for plain files, %s/%%06d.tar for shards", word,
             word, word);
     return prx_err(PRX_EINVAL,
-                   "%s: not a destination: want DIR/%%06d.tar, FILE.tar, DIR/, lmdb:PATH "
-                   "or -",
+                   "%s: not a destination: want DIR/%%06d.tar, FILE.tar, DIR/, "
+                   "lmdb:PATH or -",
                    word);
 }
 

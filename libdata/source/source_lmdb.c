@@ -165,7 +165,9 @@ static int open_env(struct source_lmdb *lmdb)
         return prx_err_lmdb(code, lmdb->path);
     for (int i = 0; i < N_PIN_TRIES && !is_held; i++)
         PRX_TRY(pin(lmdb, &is_held));
-    return is_held ? 0 : prx_err(PRX_EIO, "%s: changes too fast to be read", lmdb->path);
+    if (!is_held)
+        return prx_err(PRX_EIO, "%s: changes too fast to be read", lmdb->path);
+    return 0;
 }
 
 /* How many samples an index of ours beside the data tells of; 0: nobody knows. */

@@ -322,8 +322,8 @@ static void test_compressed(void **state)
         close(fd);
         /* Cut: never both samples without a complaint. */
         for (size_t n = 0; n + 1 < whole->n_bytes; n += 7) {
-            got = prx_tell_source(*state, prx_scratch_put(*state, name, whole->bytes, n),
-                                  NULL);
+            const char *cut = prx_scratch_put(*state, name, whole->bytes, n);
+            got = prx_tell_source(*state, cut, NULL);
             assert_non_null(strchr(got, '!'));
             free(got);
         }

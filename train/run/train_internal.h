@@ -18,8 +18,9 @@ struct prx_train_data {
     float *null_states; /* [n_null_tokens, width] */
     int64_t n_null_tokens;
     struct prx_str spool_dir;
-    bool is_spooled;           /* streams lie there, whole: set before opening, or found */
-    struct prx_source *source; /* open as long as the loader reads where it points */
+    bool is_spooled; /* streams lie there, whole: set before opening, or found */
+    /* Open as long as the loader reads where it points. */
+    struct prx_source *source;
     struct prx_loader *loader;
 };
 
