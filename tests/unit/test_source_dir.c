@@ -268,7 +268,8 @@ static void test_words_refused(void **state)
         int want;
         const char *why;
     } rows[] = {
-        {"lmdb:x", PRX_EINVAL, "lmdb: are not read by this build"},
+        {"lmdb:/nonexistent/x", PRX_ENOENT, "/nonexistent/x"},
+        {"lmdb:/etc", PRX_ENOENT, "there is no data.mdb"},
         {"http://h/x.tar", PRX_EINVAL, "http: are not read by this build"},
         {"pipe:cat x", PRX_EINVAL, "pipe: are not read by this build"},
         {"/nonexistent/x.tar", PRX_ENOENT, "/nonexistent/x.tar"},
