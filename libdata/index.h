@@ -29,6 +29,7 @@ extern "C" {
 
 #define PRX_INDEX_WIDS   "wids-shard-index-v1"
 #define PRX_INDEX_FOLDER "prx-folder-index-v1" /* plain files: shardlist is empty */
+#define PRX_INDEX_LMDB   "prx-lmdb-index-v1"   /* shardlist holds data.mdb alone */
 
 struct prx_shard {
     char *name;            /* owned */
@@ -75,7 +76,7 @@ PRX_MUST_USE int prx_index_parse(const char *path, const void *bytes, size_t n_b
 /**
  * prx_index_write - write @index to @path, whole or not at all.
  *
- * @kind:  PRX_INDEX_WIDS or PRX_INDEX_FOLDER.
+ * @kind:  PRX_INDEX_WIDS, PRX_INDEX_FOLDER or PRX_INDEX_LMDB.
  * @tool:  who wrote the data, or NULL.
  * @extra: members to add, or NULL; what the index itself says cannot be replaced.
  */

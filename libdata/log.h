@@ -2,9 +2,10 @@
 /*
  * log.h - the one way a program speaks on standard error: "prx-NAME: level: text".
  *
- * The library itself never logs: it returns failures and counts rejects.  Tools
- * and the training loop log.  Lines are whole and never mixed between threads;
- * a progress line on the terminal is cleared before one is printed.
+ * The library itself returns failures and counts rejects; it logs only what no
+ * caller could act on.  Tools and the training loop log.  Lines are whole and never
+ * mixed between threads; a progress line on the terminal is cleared before one is
+ * printed.
  */
 #ifndef PRX_LIBDATA_LOG_H
 #define PRX_LIBDATA_LOG_H

@@ -4,17 +4,20 @@
  *
  * A destination is opened from the word a user writes: "out/%06d.tar" (shards
  * and index.json), "out.tar" (one shard), "-" (a tar on standard output),
- * "DIR/" (plain files), "null:" (counted and dropped).  "x.tar" has its index in
- * "x.index.json", beside it, so that a folder can hold several.
+ * "DIR/" (plain files), "lmdb:PATH" (an LMDB environment), "null:" (counted and
+ * dropped).  "x.tar" has its index in "x.index.json", beside it, so that a folder
+ * can hold several.
  *
  * Nothing stands under its final name before it is whole: shards are written
- * as .NAME.tmp.PID, synced and renamed; index.json comes last.  A second process
- * on the same destination is refused (PRX_EEXIST): the journal is locked.
+ * as .NAME.tmp.PID, synced and renamed; index.json comes last, so that without it an
+ * LMDB, which grows in its place, is unfinished.  A second process on the same
+ * destination is refused (PRX_EEXIST): the journal is locked.
  *
  * A shard sink keeps a journal of finished shards beside them, so that a killed
  * run can be continued: prx_sink_open() with resume set tells in n_done_serials
  * how many input samples are settled already, and the caller skips so many.
- * The same plan continued any number of times gives the same bytes.
+ * The same plan continued any number of times gives the same bytes; of an LMDB, the
+ * same entries.
  *
  * One thread at a time.
  */
@@ -81,8 +84,9 @@ PRX_MUST_USE int prx_sink_open(const char *word, const struct prx_sink_opts *opt
  * Samples come in the order of their serials, their fields loaded.  A rejected
  * one (reject_reason) is journalled with the shard it would have been in.  The
  * sink itself rejects a sample without fields, and in a shard one with the key of
- * the one before, which no reader could tell from it; in "DIR/" a name that is
- * there already is PRX_EEXIST.
+ * the one before, which no reader could tell from it; in an LMDB one whose key is
+ * there already, or with names longer than LMDB takes; in "DIR/" a name that is there
+ * already is PRX_EEXIST.
  * Errors: PRX_EIO, PRX_EPIPE (the reader went away), PRX_EINVAL (a key that
  *         must not be written; the sample is then not written), PRX_ENOMEM.
  */

@@ -4,8 +4,9 @@
  *
  * A source is opened from the words a user writes (prx-dataset(5)): a
  * directory, tar shards (plain or compressed; braces and globs; an index.json), zips,
- * the same at http and https URLs, lists (.jsonl, .csv, .tsv, .parquet), "pipe:CMD"
- * for what a command writes, or "-" for a tar on standard input.  Several words
+ * the same at http and https URLs, lists (.jsonl, .csv, .tsv, .parquet), LMDB
+ * environments ("lmdb:PATH", or a folder with data.mdb in it), "pipe:CMD" for what a
+ * command writes, or "-" for a tar on standard input.  Several words
  * concatenate in order.  A word that names something that is there is taken
  * literally; otherwise braces are spelled out, then globs are matched.  Pipes and
  * devices are read as tars.
@@ -92,8 +93,8 @@ PRX_MUST_USE int prx_source_shuffle(struct prx_source *inner, uint64_t seed,
  *
  * Returns 1 (a sample, perhaps one with reject_reason), 0 (the end), < 0.
  * Samples are numbered from 0 in sample->serial, rejected ones too.
- * Fields of a folder or of a plain tar are not read yet: prx_sample_load() does,
- * in the thread that works on the sample.
+ * Fields of a folder, a plain tar or an LMDB are not read yet: prx_sample_load()
+ * does, in the thread that works on the sample, while the source is open.
  * Errors: PRX_EIO, PRX_ENOMEM, PRX_ECANCELED, PRX_ENOENT (a shard has gone),
  *         PRX_EINVAL (a list has no column that the options name).
  */
@@ -104,8 +105,9 @@ PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *s
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of
  * its files and a hash of their names and sizes; one a list, with its size and, of
- * text, its hash; one a skip list, with its hash; one for the part, if it is not all.
- * Of standard input nothing is known but its name.
+ * text, its hash; one an LMDB, with the number of its entries and of the transaction
+ * that wrote the last; one a skip list, with its hash; one for the part, if it is not
+ * all.  Of standard input nothing is known but its name.
  * Resuming compares the hash of this text.
  */
 PRX_MUST_USE int prx_source_plan(const struct prx_source *source, struct prx_str *plan);

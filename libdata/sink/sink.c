@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "libdata/lmdb_internal.h"
 #include "libdata/sink/sink_internal.h"
 
 static bool ends_with(const char *text, const char *end)
@@ -25,6 +26,11 @@ static bool is_null(const char *word)
     return strcmp(word, "null:") == 0;
 }
 
+static bool is_lmdb(const char *word)
+{
+    return strncmp(word, PRX_LMDB_SCHEME, strlen(PRX_LMDB_SCHEME)) == 0;
+}
+
 static bool is_folder(const char *word)
 {
     return scheme_bytes(word) == 0 && ends_with(word, "/");
@@ -43,6 +49,7 @@ static const struct {
                 uint64_t *n_done_serials, struct prx_sink **out);
 } kinds[] = {
     {is_null, prx_sink_null_open},
+    {is_lmdb, prx_sink_lmdb_open},
     {is_folder, prx_sink_dir_open},
     {is_tar, prx_sink_tar_open},
 };
@@ -62,7 +69,8 @@ static int refuse(const char *word)
             "%s: a folder: want %s/ for plain files, %s/%%06d.tar for shards", word,
             word, word);
     return prx_err(PRX_EINVAL,
-                   "%s: not a destination: want DIR/%%06d.tar, FILE.tar, DIR/ or -",
+                   "%s: not a destination: want DIR/%%06d.tar, FILE.tar, DIR/, "
+                   "lmdb:PATH or -",
                    word);
 }
 

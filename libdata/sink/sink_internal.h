@@ -39,6 +39,13 @@ int prx_sink_tar_open(const char *word, const struct prx_sink_opts *opts,
 /* @word: "DIR/". */
 int prx_sink_dir_open(const char *word, const struct prx_sink_opts *opts,
                       uint64_t *n_done_serials, struct prx_sink **out);
+/* @word: "lmdb:PATH". */
+int prx_sink_lmdb_open(const char *word, const struct prx_sink_opts *opts,
+                       uint64_t *n_done_serials, struct prx_sink **out);
+/* The same with a map that has room for @n_room_bytes at first: tests make it small. */
+int prx_sink_lmdb_open_room(const char *word, const struct prx_sink_opts *opts,
+                            uint64_t n_room_bytes, uint64_t *n_done_serials,
+                            struct prx_sink **out);
 int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
                        uint64_t *n_done_serials, struct prx_sink **out);
 
@@ -74,6 +81,9 @@ struct prx_ledger_place {
     bool (*is_output)(const void *ctx, const char *name);
     const void *ctx;
     bool is_shared; /* outputs nobody remembers may be replaced */
+    /* Does what @shard, from the journal, says still hold?  1, 0 or < 0; NULL: a file
+     * of its name and size is there. */
+    int (*holds)(const void *ctx, const struct prx_shard *shard);
 };
 
 PRX_MUST_USE int prx_ledger_open(struct prx_ledger *ledger,
@@ -99,6 +109,20 @@ PRX_MUST_USE int prx_ledger_finish(struct prx_ledger *ledger, json_t *extra,
 void prx_ledger_release(struct prx_ledger *ledger);
 
 int prx_ledger_each_reject(struct prx_ledger *ledger, prx_reject_fn fn, void *ctx);
+
+/* How far the environment came that an earlier run has left. */
+struct prx_lmdb_remains {
+    bool is_complete;    /* it has entries, and no longer says how far it came */
+    uint64_t n_progress; /* input samples that are settled by what it holds */
+};
+
+/**
+ * prx_lmdb_remains_read - look into the environment @folder, its file @data_path.
+ *
+ * One that is not there, or has lost a part of its file, settles nothing.
+ */
+PRX_MUST_USE int prx_lmdb_remains_read(const char *folder, const char *data_path,
+                                       struct prx_lmdb_remains *out);
 
 /**
  * prx_tar_header - append the header blocks of a member to @out.

@@ -11,8 +11,8 @@
  *      "bytes": N, "xxh128": HASH}            stands, and all before N is settled
  *
  * What follows the last line of a shard is work to be done again, and is cut
- * off.  A shard is believed as far as its file is there and of its size; from
- * the first that is not, everything is done again.
+ * off.  A shard is believed as far as its file is there and of its size, or as the
+ * place's holds() says; from the first that is not, everything is done again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -97,8 +97,11 @@ static int recall_shard(struct memory *memory, json_t *line, const char *name,
     };
     memcpy(shard.xxh128, hash, strlen(hash) + 1);
     PRX_TRY(prx_paths_add(&ledger->begun, name));
-    if (*name && !stands(ledger, name, shard.n_bytes))
-        return 1;
+    int holds = memory->place->holds
+                    ? memory->place->holds(memory->place->ctx, &shard)
+                    : !*name || stands(ledger, name, shard.n_bytes);
+    if (holds <= 0)
+        return holds < 0 ? holds : 1;
     PRX_TRY(prx_index_add(&ledger->index, &shard));
     ledger->n_done_serials = shard.next_serial;
     ledger->n_kept_bytes = end_bytes;

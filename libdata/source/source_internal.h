@@ -9,6 +9,7 @@
 
 #include <sys/stat.h>
 
+#include "libdata/path.h"
 #include "libdata/source.h"
 
 #define PRX_MEMBER_BYTES_MAX ((uint64_t)1 << 30)
@@ -52,6 +53,7 @@ struct prx_source_kind {
 
 extern const struct prx_source_kind prx_source_dir_kind;
 extern const struct prx_source_kind prx_source_list_kind;
+extern const struct prx_source_kind prx_source_lmdb_kind;
 extern const struct prx_source_kind prx_source_tar_kind;
 extern const struct prx_source_kind prx_source_stream_kind; /* a pipe; "-" */
 extern const struct prx_source_kind prx_source_http_kind;
@@ -110,6 +112,13 @@ PRX_MUST_USE int prx_inputs_add(struct prx_inputs *all,
 PRX_MUST_USE int prx_inputs_read(struct prx_inputs *all, const char *const *words,
                                  size_t n_words, const struct prx_source_opts *opts);
 
+/**
+ * prx_word_expand - add to @out the paths that @word, without a scheme, spells.
+ *
+ * Braces, then globs; a path that is there is taken as it stands.
+ */
+PRX_MUST_USE int prx_word_expand(const char *word, struct prx_paths *out);
+
 /** prx_path_ends_with - has @path a name before one of @ends, a NULL-ended list? */
 bool prx_path_ends_with(const char *path, const char *const *ends);
 
@@ -120,6 +129,9 @@ bool prx_path_has(const char *input, const char *path, bool is_folder);
 
 /** prx_path_is_below - true if resolved @path is the folder @root or below it. */
 bool prx_path_is_below(const char *path, const char *root);
+
+/** prx_name_is_reserved - WebDataset keeps @name for itself: __x__, or below it. */
+bool prx_name_is_reserved(const char *name);
 
 /**
  * prx_sample_add_file - file @path, named @name in its source, joins @sample.

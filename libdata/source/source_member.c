@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How the files of folders and the members of tars become fields of a sample. */
+/* How files, members of tars and entries of LMDBs become fields of a sample. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "libdata/source/source_internal.h"
+
+bool prx_name_is_reserved(const char *name)
+{
+    size_t n_first = strcspn(name, "/");
+    return n_first >= 4 && memcmp(name, "__", 2) == 0 &&
+           memcmp(name + n_first - 2, "__", 2) == 0;
+}
 
 int prx_sample_begin(struct prx_sample *sample, const char *name, size_t n_key,
                      const char *origin)

@@ -101,14 +101,6 @@ static int open_shard(struct source_shards *shards, size_t i)
     return rc < 0 ? give_up_shard(shards, rc) : 0;
 }
 
-/* Names that WebDataset keeps for itself: __x__ or anything below it. */
-static bool is_reserved(const char *name)
-{
-    size_t n_first = strcspn(name, "/");
-    return n_first >= 4 && memcmp(name, "__", 2) == 0 &&
-           memcmp(name + n_first - 2, "__", 2) == 0;
-}
-
 /*
  * The sample that @name belongs to is the one that is gathered from here on.
  * 1: @done is the one before, which is whole.
@@ -155,7 +147,7 @@ static int take_member(struct source_shards *shards, struct prx_member *member,
     while (strncmp(name, "./", 2) == 0)
         name += 2;
     size_t n_key = prx_key_split(name);
-    if (is_reserved(name) || (n_key == 0 && !member->fault))
+    if (prx_name_is_reserved(name) || (n_key == 0 && !member->fault))
         return 0;
     int is_done = turn_to(shards, name, n_key ? n_key : strlen(name), done);
     PRX_TRY(is_done);

@@ -19,7 +19,8 @@
 static const struct prx_source_kind *const kinds[] = {
     &prx_source_tar_kind,
     &prx_source_list_kind,
-    &prx_source_dir_kind, /* any folder */
+    &prx_source_lmdb_kind, /* a folder with data.mdb */
+    &prx_source_dir_kind,  /* any folder */
     &prx_source_http_kind,
     &prx_source_https_kind,
     &prx_source_pipe_kind,
@@ -65,7 +66,16 @@ bool prx_path_ends_with(const char *path, const char *const *ends)
     return false;
 }
 
-/* The shards that the index at @path lists. */
+/* Who reads what is at @path, or NULL. */
+static const struct prx_source_kind *kind_of(const char *path, const struct stat *st)
+{
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (kinds[i]->takes && kinds[i]->takes(path, st))
+            return kinds[i];
+    return NULL;
+}
+
+/* The shards that the index at @path lists: tars, whatever their names, or an LMDB. */
 static int add_index(struct prx_inputs *all, const char *path)
 {
     struct prx_index index = {0};
@@ -88,7 +98,8 @@ static int add_index(struct prx_inputs *all, const char *path)
             rc = prx_err(PRX_EINVAL, "%s: %s: not a file", path, shard.bytes);
             goto out;
         }
-        PRX_GO(prx_inputs_add(all, &prx_source_tar_kind, shard.bytes,
+        const struct prx_source_kind *kind = kind_of(shard.bytes, &st);
+        PRX_GO(prx_inputs_add(all, kind ? kind : &prx_source_tar_kind, shard.bytes,
                               index.shards[i].n_samples));
     }
 out:
@@ -107,15 +118,15 @@ static int add_existing(struct prx_inputs *all, const char *path)
         return prx_err_sys("%s", path);
     if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
         return prx_inputs_add(all, &prx_source_stream_kind, path, 0);
-    for (size_t i = 0; i < N_KINDS; i++)
-        if (kinds[i]->takes && kinds[i]->takes(path, &st))
-            return prx_inputs_add(all, kinds[i], path, 0);
+    const struct prx_source_kind *kind = kind_of(path, &st);
+    if (kind)
+        return prx_inputs_add(all, kind, path, 0);
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
         return add_index(all, path);
     return prx_err(PRX_EINVAL,
                    "%s: not a source: want a folder, a tar (also compressed), a .zip, "
-                   "a .jsonl, .csv, .tsv or .parquet list, an index.json, a URL, or - "
-                   "for standard input",
+                   "a .jsonl, .csv, .tsv or .parquet list, lmdb:PATH, an index.json, "
+                   "a URL, or - for standard input",
                    path);
 }
 
@@ -137,10 +148,31 @@ static int add_with_scheme(struct prx_inputs *all, const char *word, size_t n_sc
                    word, (int)n_scheme, word);
 }
 
+int prx_word_expand(const char *word, struct prx_paths *out)
+{
+    struct prx_paths spelled = {0};
+    struct stat st;
+    int rc = 0;
+
+    if (stat(word, &st) == 0)
+        return prx_paths_add(out, word);
+    PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
+    for (size_t i = 0; i < spelled.n_paths; i++) {
+        const char *path = spelled.paths[i];
+        if (prx_glob_is(path) && stat(path, &st) < 0)
+            PRX_GO(prx_glob_expand(path, out));
+        else
+            PRX_GO(prx_paths_add(out, path));
+    }
+out:
+    prx_paths_release(&spelled);
+    return rc;
+}
+
 static int add_word(struct prx_inputs *all, const char *word,
                     const struct prx_source_opts *opts)
 {
-    struct prx_paths spelled = {0}, found = {0};
+    struct prx_paths found = {0};
     struct stat st;
     int rc = 0;
 
@@ -152,18 +184,10 @@ static int add_word(struct prx_inputs *all, const char *word,
         return add_existing(all, word);
     if (scheme_bytes(word) > 0)
         return add_with_scheme(all, word, scheme_bytes(word), opts);
-    PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
-    for (size_t i = 0; i < spelled.n_paths; i++) {
-        const char *path = spelled.paths[i];
-        if (prx_glob_is(path) && stat(path, &st) < 0)
-            PRX_GO(prx_glob_expand(path, &found));
-        else
-            PRX_GO(prx_paths_add(&found, path));
-    }
+    PRX_GO(prx_word_expand(word, &found));
     for (size_t i = 0; i < found.n_paths; i++)
         PRX_GO(add_existing(all, found.paths[i]));
 out:
-    prx_paths_release(&spelled);
     prx_paths_release(&found);
     return rc;
 }

@@ -27,7 +27,7 @@ install_packages() {
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || return 1
     PEERS_PYTHON=$root/$venv/bin/python
     "$venv/bin/pip" install -q numpy pillow webdataset safetensors torch diffusers \
-        tensorboard pyarrow pandas datasets
+        tensorboard pyarrow pandas datasets lmdb
 }
 
 if [ -z "$PEERS_PYTHON" ]; then
@@ -61,6 +61,7 @@ make_data() {
             "$photos" -o "$format/%06d.tar" --shard-samples 50 || return 1
     done
     prx-shard -q "$photos" -o whole.tar &&
+        prx-shard -q "$photos" -o lmdb:photos.lmdb &&
         prx-encode -q 'png/*.tar' -o encoded/%06d.tar --shard-samples 50 &&
         prx-train -q "$root/manifests/recipes/nano.yaml" encoded/index.json -o trained \
             --set train.steps=20 --set train.batch=4 --set optim.ema_smoothing=0 \

@@ -268,7 +268,8 @@ static void test_words_refused(void **state)
         int want;
         const char *why;
     } rows[] = {
-        {"lmdb:x", PRX_EINVAL, "lmdb: are not read by this build"},
+        {"lmdb:/nonexistent/x", PRX_ENOENT, "/nonexistent/x"},
+        {"lmdb:/etc", PRX_ENOENT, "there is no data.mdb"},
         {"gopher://h/x.tar", PRX_EINVAL, "gopher: are not read by this build"},
         {"http:///x.tar", PRX_EINVAL, "a URL without a host"},
         {"pipe:cat x", PRX_EINVAL, "only if it stands on the command line"},

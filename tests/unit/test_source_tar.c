@@ -17,7 +17,7 @@
 #include "libdata/rng.h"
 #include "libdata/source.h"
 #include "tests/lib/scratch.h"
-#include "tests/lib/source_text.h"
+#include "tests/lib/tell.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -35,17 +35,6 @@ static int close_scratch(void **state)
     return 0;
 }
 
-static char *read_source(struct prx_scratch *scratch, const char *path,
-                         const struct prx_source_opts *opts)
-{
-    struct prx_str cut = {0};
-
-    assert_int_equal(prx_str_printf(&cut, "%s/", scratch->root), 0);
-    char *text = source_text(path, opts, cut.bytes);
-    prx_str_release(&cut);
-    return text;
-}
-
 static void add(struct prx_str *tar, const char *name, const char *text)
 {
     prx_tar_add(tar, name, text, strlen(text), NULL);
@@ -54,7 +43,7 @@ static void add(struct prx_str *tar, const char *name, const char *text)
 /* Write @tar as t.tar, read it, compare, empty it. */
 static void expect(struct prx_scratch *scratch, struct prx_str *tar, const char *want)
 {
-    char *got = read_source(
+    char *got = prx_tell_source(
         scratch, prx_scratch_put(scratch, "t.tar", tar->bytes, tar->n_bytes), NULL);
     assert_string_equal(got, want);
     free(got);
@@ -163,7 +152,7 @@ static void test_lying_sizes(void **state)
             expect(*state, &tar, rows[i].want);
             continue;
         }
-        char *got = read_source(
+        char *got = prx_tell_source(
             *state, prx_scratch_put(*state, "t.tar", tar.bytes, tar.n_bytes), NULL);
         assert_non_null(strstr(got, "! t.tar: torn at byte"));
         free(got);
@@ -182,7 +171,7 @@ static void test_bad_checksum(void **state)
     prx_tar_add(&tar, "b.txt", "T", 1, &lie);
     add(&tar, "c.jpg", "L");
     prx_tar_end(&tar);
-    char *got = read_source(
+    char *got = prx_tell_source(
         *state, prx_scratch_put(*state, "t.tar", tar.bytes, tar.n_bytes), NULL);
     assert_int_equal(strncmp(got, "a: jpg=J\nb! t.tar: torn at byte ", 32), 0);
     assert_null(strstr(got, "c:"));
@@ -205,7 +194,7 @@ static void test_empty_and_alien(void **state)
     static const char zeros[10240];
 
     for (size_t i = 0; i < N_OF(rows); i++) {
-        char *got = read_source(
+        char *got = prx_tell_source(
             *state, prx_scratch_put(*state, "t.tar", rows[i].bytes, rows[i].n_bytes),
             NULL);
         assert_string_equal(strstr(got, "! "), rows[i].want);
@@ -213,7 +202,7 @@ static void test_empty_and_alien(void **state)
     }
     for (size_t n = 512; n <= sizeof(zeros); n += 512) {
         char *got =
-            read_source(*state, prx_scratch_put(*state, "t.tar", zeros, n), NULL);
+            prx_tell_source(*state, prx_scratch_put(*state, "t.tar", zeros, n), NULL);
         assert_string_equal(got, "");
         free(got);
     }
@@ -223,7 +212,7 @@ static void test_empty_and_alien(void **state)
 static void expect_torn(struct prx_scratch *scratch, const char *path, size_t n_kept,
                         size_t n_whole_samples)
 {
-    char *got = read_source(scratch, path, NULL);
+    char *got = prx_tell_source(scratch, path, NULL);
     struct prx_str want = {0};
 
     for (size_t i = 0; i < n_whole_samples; i++)
@@ -269,7 +258,7 @@ static void test_torn_everywhere(void **state)
         expect_torn(*state, path, n, n_whole);
     }
     /* One zero block is end enough. */
-    char *got = read_source(
+    char *got = prx_tell_source(
         *state, prx_scratch_put(*state, "t.tar", tar.bytes, n_members + 512), NULL);
     assert_null(strchr(got, '!'));
     free(got);
@@ -350,7 +339,7 @@ static void test_compressed(void **state)
         const char *path = prx_scratch_path(*state, name);
         struct prx_buf *whole;
         write_tar(path, rows[i].filter, names, 4);
-        char *got = read_source(*state, path, NULL);
+        char *got = prx_tell_source(*state, path, NULL);
         assert_string_equal(got, "a: jpg=data txt=data\nb: jpg=data txt=data\n");
         free(got);
         int fd = open(path, O_RDONLY);
@@ -360,8 +349,8 @@ static void test_compressed(void **state)
         close(fd);
         /* Cut: never both samples without a complaint. */
         for (size_t n = 0; n + 1 < whole->n_bytes; n += 7) {
-            got = read_source(*state, prx_scratch_put(*state, name, whole->bytes, n),
-                              NULL);
+            const char *cut = prx_scratch_put(*state, name, whole->bytes, n);
+            got = prx_tell_source(*state, cut, NULL);
             assert_non_null(strchr(got, '!'));
             free(got);
         }
@@ -379,7 +368,7 @@ static void test_long_and_pax_names(void **state)
         long_name[i] = '/';
     memcpy(long_name + 390, "x.jpg", 6);
     write_tar(prx_scratch_path(*state, "t.tar"), NULL, names, 2);
-    char *got = read_source(*state, prx_scratch_path(*state, "t.tar"), NULL);
+    char *got = prx_tell_source(*state, prx_scratch_path(*state, "t.tar"), NULL);
     snprintf(want, sizeof(want), "%.391s: jpg=data\n\xc3\xa9/\xe2\x82\xac: jpg=data\n",
              long_name);
     assert_string_equal(got, want);
