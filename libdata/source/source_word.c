@@ -18,6 +18,7 @@
 /* The first that takes a path reads it. */
 static const struct prx_source_kind *const kinds[] = {
     &prx_source_tar_kind,
+    &prx_source_mds_kind,
     &prx_source_dir_kind, /* any folder */
 };
 
@@ -105,7 +106,8 @@ static int add_existing(struct prx_inputs *all, const char *path)
         return prx_inputs_add(all, &prx_source_stream_kind, path, 0);
     for (size_t i = 0; i < N_KINDS; i++)
         if (kinds[i]->takes && kinds[i]->takes(path, &st))
-            return prx_inputs_add(all, kinds[i], path, 0);
+            return kinds[i]->expand ? kinds[i]->expand(all, path)
+                                    : prx_inputs_add(all, kinds[i], path, 0);
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
         return add_index(all, path);
     return prx_err(PRX_EINVAL,
