@@ -25,6 +25,11 @@ static bool is_null(const char *word)
     return strcmp(word, "null:") == 0;
 }
 
+static bool is_mds(const char *word)
+{
+    return strncmp(word, "mds:", 4) == 0;
+}
+
 static bool is_folder(const char *word)
 {
     return scheme_bytes(word) == 0 && ends_with(word, "/");
@@ -43,6 +48,7 @@ static const struct {
                 uint64_t *n_done_serials, struct prx_sink **out);
 } kinds[] = {
     {is_null, prx_sink_null_open},
+    {is_mds, prx_sink_mds_open},
     {is_folder, prx_sink_dir_open},
     {is_tar, prx_sink_tar_open},
 };
