@@ -346,10 +346,6 @@ static int put_fields(const struct mds_reader *reader, struct prx_sample *sample
     size_t i_list =
         (size_t)(find_column(reader, PRX_MDS_FIELDS) - layout->columns.columns);
     PRX_GO(read_value(reader, i_list, &text));
-    if (text->n_bytes == 0) {
-        rc = prx_err(PRX_ECORRUPT, "column " PRX_MDS_FIELDS " names no field");
-        goto out;
-    }
     PRX_GO(split_names(text, &names));
     const char *picture =
         prx_mds_picture_field((const char *const *)names.paths, names.n_paths);
