@@ -7,9 +7,9 @@
  *
  *     {"version": 2, "shards": [{"format": "mds", "version": 2, "samples": N,
  *       "column_names": […], "column_encodings": […], "column_sizes": [N or null, …],
- *       "raw_data": {"basename": "shard.00000.mds", "bytes": N, "hashes": {"xxh128": …}},
- *       "zip_data": null or as raw_data, "compression": null or "zstd:7",
- *       "hashes": ["xxh128"], "size_limit": N or null}, …]}
+ *       "raw_data": {"basename": "shard.00000.mds", "bytes": N, "hashes": {"xxh128":
+ * …}}, "zip_data": null or as raw_data, "compression": null or "zstd:7", "hashes":
+ * ["xxh128"], "size_limit": N or null}, …]}
  *
  * A basename may lead into folders below the index's, where indexes were merged.
  * Where a shard is compressed, the file of zip_data holds that of raw_data, which then

@@ -3,10 +3,11 @@
  * source.h - where samples come from: one verb, next.
  *
  * A source is opened from the words a user writes (prx-dataset(5)): a
- * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), or
- * "-" for a tar on standard input.  Several words concatenate in order.  A word
- * that names something that is there is taken literally; otherwise braces are
- * spelled out, then globs are matched.  Pipes and devices are read as tars.
+ * directory, tar shards (plain, .gz, .zst; braces and globs; an index.json), MDS
+ * shards (their index.json, or its folder), or "-" for a tar on standard input.
+ * Several words concatenate in order.  A word that names something that is there is
+ * taken literally; otherwise braces are spelled out, then globs are matched.  Pipes
+ * and devices are read as tars.
  *
  * Samples in the skip list beside what is read (skip.h) are passed over, as if they
  * were not there.

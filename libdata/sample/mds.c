@@ -118,8 +118,8 @@ static int parse_file(json_t *object, char **name, uint64_t *n_bytes,
                       char xxh128[PRX_HASH_HEX_BYTES])
 {
     const char *basename = json_string_value(json_object_get(object, "basename"));
-    const char *hash = json_string_value(
-        json_object_get(json_object_get(object, "hashes"), "xxh128"));
+    const char *hash =
+        json_string_value(json_object_get(json_object_get(object, "hashes"), "xxh128"));
 
     if (!basename)
         return prx_err(PRX_ECORRUPT, "a shard without basename");

@@ -102,8 +102,9 @@ static int read_head(struct prx_mds_file *file)
 
     uint64_t begin_bytes = 4 + n_offset_bytes, end_bytes = file->offsets[0];
     if (end_bytes < begin_bytes || end_bytes > file->n_bytes)
-        return prx_err(PRX_ECORRUPT, "%s: the first sample begins at %llu of %llu bytes",
-                       file->path, (unsigned long long)end_bytes,
+        return prx_err(PRX_ECORRUPT,
+                       "%s: the first sample begins at %llu of %llu bytes", file->path,
+                       (unsigned long long)end_bytes,
                        (unsigned long long)file->n_bytes);
     size_t n_config_bytes = (size_t)(end_bytes - begin_bytes);
     if (n_config_bytes > N_CONFIG_BYTES_MAX)

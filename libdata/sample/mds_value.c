@@ -120,9 +120,9 @@ static int find_type(const char *name, size_t n_name, uint64_t number,
 {
     for (size_t i = 0; i < N_ARRAY_TYPES; i++) {
         const struct array_type *type = &array_types[i];
-        bool is_it = name ? strlen(type->name) == n_name &&
-                                memcmp(type->name, name, n_name) == 0
-                          : type->number == number;
+        bool is_it =
+            name ? strlen(type->name) == n_name && memcmp(type->name, name, n_name) == 0
+                 : type->number == number;
         if (is_it && type->npy_type < 0)
             return prx_err(PRX_EFORMAT, "arrays of %s are not read", type->name);
         if (is_it) {
@@ -287,10 +287,9 @@ static json_t *json_of_unsigned(uint64_t value)
 /* Digits that are a number of JSON, or a string. */
 static json_t *json_of_digits(const uint8_t *bytes, size_t n_bytes)
 {
-    json_t *number = n_bytes > N_DIGITS_MAX
-                         ? NULL
-                         : json_loadb((const char *)bytes, n_bytes, JSON_DECODE_ANY,
-                                      NULL);
+    json_t *number = n_bytes > N_DIGITS_MAX ? NULL
+                                            : json_loadb((const char *)bytes, n_bytes,
+                                                         JSON_DECODE_ANY, NULL);
     if (json_is_number(number))
         return number;
     json_decref(number);

@@ -41,7 +41,8 @@ static int write_shard(struct sink_mds *mds)
     PRX_GO(prx_ledger_begin(&mds->ledger, mds->shard.name));
     PRX_GO(prx_outfile_open(&mds->file, path.bytes));
     prx_hasher_reset(mds->hasher);
-    PRX_GO(mds_shard_write(&mds->held, mds->n_shard_bytes_max, &mds->file, mds->hasher));
+    PRX_GO(
+        mds_shard_write(&mds->held, mds->n_shard_bytes_max, &mds->file, mds->hasher));
     mds->shard.n_bytes = mds->file.n_bytes;
     prx_hasher_hex(mds->hasher, mds->shard.xxh128);
     PRX_GO(prx_outfile_commit(&mds->file, mds->no_sync));
@@ -77,7 +78,8 @@ static bool is_full(const struct sink_mds *mds, uint64_t n_bytes, size_t n_colum
 {
     return mds->held.n_samples > 0 &&
            (n_bytes > mds->n_shard_bytes_max || n_columns > PRX_MDS_COLUMNS_MAX ||
-            (mds->n_shard_samples_max && mds->held.n_samples >= mds->n_shard_samples_max));
+            (mds->n_shard_samples_max &&
+             mds->held.n_samples >= mds->n_shard_samples_max));
 }
 
 /* Fields that would be taken for what the columns of their names are. */
@@ -140,10 +142,10 @@ static int describe_shard(const struct prx_ledger *ledger,
 
     PRX_GO(prx_str_printf(&path, "%s%s", ledger->folder, shard->name));
     PRX_GO(prx_mds_file_open(&file, path.bytes, NULL, shard->n_bytes));
-    json_t *more = json_pack("{s{ss sI s{ss}} sI sn}", "raw_data", "basename",
-                             shard->name, "bytes", (json_int_t)shard->n_bytes, "hashes",
-                             "xxh128", shard->xxh128, "samples",
-                             (json_int_t)shard->n_samples, "zip_data");
+    json_t *more =
+        json_pack("{s{ss sI s{ss}} sI sn}", "raw_data", "basename", shard->name,
+                  "bytes", (json_int_t)shard->n_bytes, "hashes", "xxh128",
+                  shard->xxh128, "samples", (json_int_t)shard->n_samples, "zip_data");
     if (json_object_update(file.config, more) < 0 ||
         json_array_append(shards, file.config) < 0)
         rc = prx_err_nomem("an index");
@@ -160,11 +162,10 @@ static int write_index(const struct prx_ledger *ledger, json_t *extra)
     const struct prx_index *index = &ledger->index;
     json_t *shards = json_array();
     char *text = NULL;
-    json_t *root =
-        json_pack("{si sO sI sI sI ss ss*}", "version", 2, "shards", shards, "samples",
-                  (json_int_t)index->n_samples, "rejected",
-                  (json_int_t)index->n_rejected, "bytes", (json_int_t)index->n_bytes,
-                  "plan", index->plan, "tool", ledger->tool);
+    json_t *root = json_pack(
+        "{si sO sI sI sI ss ss*}", "version", 2, "shards", shards, "samples",
+        (json_int_t)index->n_samples, "rejected", (json_int_t)index->n_rejected,
+        "bytes", (json_int_t)index->n_bytes, "plan", index->plan, "tool", ledger->tool);
     int rc = 0;
 
     for (size_t i = 0; i < index->n_shards; i++)

@@ -40,7 +40,8 @@ uint64_t mds_shard_bound(const struct mds_shard *shard, const struct prx_sample 
                          size_t *n_columns);
 
 /** mds_shard_add - hold what @sample has now. */
-PRX_MUST_USE int mds_shard_add(struct mds_shard *shard, const struct prx_sample *sample);
+PRX_MUST_USE int mds_shard_add(struct mds_shard *shard,
+                               const struct prx_sample *sample);
 
 /**
  * mds_shard_write - write all to @file, which is open, and add it to @hasher.

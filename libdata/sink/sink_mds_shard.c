@@ -13,12 +13,14 @@
 #define N_COLUMN_BYTES_MAX 64 /* in the head, beside the name */
 #define N_VALUE_BYTES_MAX  8  /* a size, and the value of a field that is not there */
 
-enum kind { BYTES,
-            JPEG,
-            PNG,
-            STR,
-            JSON,
-            ARRAY }; /* and then one for each type of arrays */
+enum kind {
+    BYTES,
+    JPEG,
+    PNG,
+    STR,
+    JSON,
+    ARRAY
+}; /* and then one for each type of arrays */
 
 struct mds_column {
     char *name; /* owned */
@@ -28,7 +30,8 @@ struct mds_column {
 
 /* --- columns --------------------------------------------------------------- */
 
-static size_t find_place(const struct mds_shard *shard, const char *name, bool *is_there)
+static size_t find_place(const struct mds_shard *shard, const char *name,
+                         bool *is_there)
 {
     size_t low = 0, high = shard->n_columns;
 
@@ -86,8 +89,8 @@ static bool ends_with(const char *name, const char *ext)
 
 static bool is_utf8(const struct prx_buf *bytes)
 {
-    json_t *text = json_stringn(bytes->n_bytes ? (const char *)bytes->bytes : "",
-                                bytes->n_bytes);
+    json_t *text =
+        json_stringn(bytes->n_bytes ? (const char *)bytes->bytes : "", bytes->n_bytes);
     json_decref(text);
     return text != NULL;
 }
@@ -214,7 +217,8 @@ int mds_shard_add(struct mds_shard *shard, const struct prx_sample *sample)
         struct prx_sample *grown = realloc(shard->samples, cap * sizeof(*grown));
         if (!grown)
             return prx_err_nomem("a shard");
-        memset(grown + shard->cap_samples, 0, (cap - shard->cap_samples) * sizeof(*grown));
+        memset(grown + shard->cap_samples, 0,
+               (cap - shard->cap_samples) * sizeof(*grown));
         shard->samples = grown;
         shard->cap_samples = cap;
     }
@@ -337,11 +341,10 @@ static int format_config(const struct mds_shard *shard, uint64_t size_limit, cha
             json_array_append_new(sizes, json_null()) < 0)
             rc = -1;
     }
-    json_t *config =
-        json_pack("{sO sO sO sn ss s[s] sI si}", "column_encodings", encodings,
-                  "column_names", names, "column_sizes", sizes, "compression", "format",
-                  "mds", "hashes", "xxh128", "size_limit",
-                  (json_int_t)size_limit, "version", 2);
+    json_t *config = json_pack("{sO sO sO sn ss s[s] sI si}", "column_encodings",
+                               encodings, "column_names", names, "column_sizes", sizes,
+                               "compression", "format", "mds", "hashes", "xxh128",
+                               "size_limit", (json_int_t)size_limit, "version", 2);
     json_decref(names);
     json_decref(encodings);
     json_decref(sizes);

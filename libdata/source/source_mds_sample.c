@@ -14,8 +14,9 @@
 
 #define N_SNIFF_BYTES 16
 
-static const char *const picture_names[] = {PRX_MDS_PICTURE, "img", "jpg", "jpeg",
-                                            "png", "webp"};
+/* Of columns, and of endings. */
+static const char *const picture_names[] = {PRX_MDS_PICTURE, "img", "jpg",
+                                            "jpeg", "png", "webp"};
 
 void mds_reader_release(struct mds_reader *reader)
 {
@@ -91,7 +92,8 @@ static int read_value(const struct mds_reader *reader, size_t i, struct prx_buf 
 
     PRX_TRY(check_size(reader, i));
     PRX_TRY(prx_buf_new(value->n_bytes, &buf));
-    PRX_GO(prx_mds_file_read(reader->file, value->at_bytes, value->n_bytes, buf->bytes));
+    PRX_GO(
+        prx_mds_file_read(reader->file, value->at_bytes, value->n_bytes, buf->bytes));
     *out = buf;
     buf = NULL;
 out:
@@ -373,7 +375,21 @@ out:
     return rc;
 }
 
-/* The key a sample brings; its base name has no dot, for that would end it. */
+/* The last dot of a picture's name, or NULL. */
+static char *find_picture_end(char *name)
+{
+    char *dot = strrchr(name, '.');
+
+    for (size_t i = 0; dot && i < sizeof(picture_names) / sizeof(picture_names[0]); i++)
+        if (strcmp(dot + 1, picture_names[i]) == 0)
+            return dot;
+    return NULL;
+}
+
+/*
+ * The key a sample brings.  A dot in its base name would end it: the ending of a
+ * picture goes, and other dots become underscores.
+ */
 static int read_key(const struct mds_reader *reader, struct prx_str *out)
 {
     const struct mds_layout *layout = reader->layout;
@@ -391,6 +407,10 @@ static int read_key(const struct mds_reader *reader, struct prx_str *out)
     if (memchr(out->bytes, '\0', out->n_bytes))
         return prx_err(PRX_ECORRUPT, "column %s: a key with a NUL in it",
                        layout->columns.columns[i].name);
+    char *end = find_picture_end(out->bytes);
+    if (end)
+        *end = '\0';
+    out->n_bytes = strlen(out->bytes);
     char *base = strrchr(out->bytes, '/');
     for (char *p = base ? base : out->bytes; *p; p++)
         if (*p == '.')

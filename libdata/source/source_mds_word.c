@@ -78,8 +78,8 @@ static int find_indexes(const char *folder, int n_levels, struct prx_paths *out)
     size_t n_before = out->n_paths;
     int rc = 0;
 
-    PRX_GO(prx_str_printf(&index, "%.*s/index.json", (int)folder_bytes(folder),
-                          folder));
+    PRX_GO(
+        prx_str_printf(&index, "%.*s/index.json", (int)folder_bytes(folder), folder));
     if (stat(index.bytes, &st) == 0) {
         if (S_ISREG(st.st_mode) && prx_mds_index_is(index.bytes))
             PRX_GO(prx_paths_add(out, index.bytes));
@@ -117,8 +117,7 @@ static bool takes_mds(const char *path, const struct stat *st)
     if (S_ISREG(st->st_mode))
         return prx_path_ends_with(path, index_ends) && prx_mds_index_is(path);
     if (S_ISDIR(st->st_mode))
-        is_mds =
-            find_indexes(path, N_LEVELS_MAX, &indexes) == 0 && indexes.n_paths > 0;
+        is_mds = find_indexes(path, N_LEVELS_MAX, &indexes) == 0 && indexes.n_paths > 0;
     prx_paths_release(&indexes);
     return is_mds;
 }

@@ -100,12 +100,11 @@ const char *prx_mds_set_write(struct prx_mds_set *set, struct prx_scratch *scrat
 
     snprintf(zip_name, sizeof(zip_name), "%s.%s", basename,
              set->compression ? set->compression : "");
-    json_t *more =
-        json_pack("{s{ss sI s{}} sI}", "raw_data", "basename", basename, "bytes",
-                  (json_int_t)(set->index_bytes ? set->index_bytes : set->shard.n_bytes),
-                  "hashes", "samples",
-                  (json_int_t)(set->index_samples ? set->index_samples
-                                                  : set->n_samples));
+    json_t *more = json_pack(
+        "{s{ss sI s{}} sI}", "raw_data", "basename", basename, "bytes",
+        (json_int_t)(set->index_bytes ? set->index_bytes : set->shard.n_bytes),
+        "hashes", "samples",
+        (json_int_t)(set->index_samples ? set->index_samples : set->n_samples));
     json_object_set_new(more, "zip_data",
                         set->compression ? json_pack("{ss si s{}}", "basename",
                                                      zip_name, "bytes", 1, "hashes")

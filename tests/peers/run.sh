@@ -27,7 +27,7 @@ install_packages() {
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || return 1
     PEERS_PYTHON=$root/$venv/bin/python
     "$venv/bin/pip" install -q numpy pillow webdataset safetensors torch diffusers \
-        tensorboard
+        tensorboard mosaicml-streaming
 }
 
 if [ -z "$PEERS_PYTHON" ]; then

@@ -197,19 +197,21 @@ static void test_round_trip(void **state)
         assert_int_equal(write_odd(word, &opts), 0);
         expect_odd(word);
         if (n == 0)
-            expect_columns(scratch, "m", 0,
-                           "=bytes __fields__=str __key__=str a.npy=ndarray:int64 "
-                           "b.npy=bytes bin=bytes c.npy=bytes caption=bytes d.npy=bytes "
-                           "extra.json=json image=bytes json=bytes latent.npy=bytes "
-                           "long.txt=str mask.png=bytes png=bytes ");
+            expect_columns(
+                scratch, "m", 0,
+                "=bytes __fields__=str __key__=str a.npy=ndarray:int64 "
+                "b.npy=bytes bin=bytes c.npy=bytes caption=bytes d.npy=bytes "
+                "extra.json=json image=bytes json=bytes latent.npy=bytes "
+                "long.txt=str mask.png=bytes png=bytes ");
         if (n == 1)
             expect_columns(scratch, "m", 1,
                            "__fields__=str __key__=str caption=str image=jpeg "
                            "latent.npy=ndarray:float16 png=png ");
         if (n == 2) {
-            expect_columns(scratch, "m", 0,
-                           "__fields__=str __key__=str caption=str image=jpeg json=json "
-                           "latent.npy=ndarray:float16 png=bytes ");
+            expect_columns(
+                scratch, "m", 0,
+                "__fields__=str __key__=str caption=str image=jpeg json=json "
+                "latent.npy=ndarray:float16 png=bytes ");
             expect_columns(scratch, "m", 2,
                            "__fields__=str __key__=str a.npy=ndarray:int64 b.npy=bytes "
                            "bin=bytes c.npy=bytes d.npy=bytes extra.json=json "
@@ -315,7 +317,8 @@ static void test_refused(void **state)
 static void test_resumed(void **state)
 {
     struct prx_scratch *scratch = *state;
-    struct prx_sink_opts opts = {.n_shard_samples_max = 4, .no_sync = true, .plan = "p"};
+    struct prx_sink_opts opts = {
+        .n_shard_samples_max = 4, .no_sync = true, .plan = "p"};
     struct prx_sink *sink;
     uint64_t n_done;
     char word[512];
