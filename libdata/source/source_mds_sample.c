@@ -420,8 +420,7 @@ static int read_key(const struct mds_reader *reader, struct prx_str *out)
 
 static bool is_fault_of_data(int rc)
 {
-    return rc == PRX_ECORRUPT || rc == PRX_EFORMAT || rc == PRX_EINVAL ||
-           rc == PRX_ENONFINITE;
+    return rc == PRX_ECORRUPT || rc == PRX_EFORMAT || rc == PRX_EINVAL;
 }
 
 int mds_reader_get(struct mds_reader *reader, uint32_t i_sample, const char *key,
