@@ -11,6 +11,9 @@
  *
  * It is written last: a folder of shards without one is unfinished.  url is the
  * path of the shard, relative to the index and below its folder.
+ *
+ * The index of MDS shards (mds.h) is read too: their names, sizes and hashes, and the
+ * totals where this suite has written it.
  */
 #ifndef PRX_LIBDATA_INDEX_H
 #define PRX_LIBDATA_INDEX_H
@@ -72,6 +75,9 @@ PRX_MUST_USE int prx_index_read(const char *path, struct prx_index *index);
 /** prx_index_parse - the same from @n_bytes of text at @bytes; @path for messages. */
 PRX_MUST_USE int prx_index_parse(const char *path, const void *bytes, size_t n_bytes,
                                  struct prx_index *index);
+
+/** prx_index_put - write @text and a newline to @path, whole or not at all. */
+PRX_MUST_USE int prx_index_put(const char *path, const char *text, bool no_sync);
 
 /**
  * prx_index_write - write @index to @path, whole or not at all.

@@ -4,9 +4,9 @@
  *
  * A destination is opened from the word a user writes: "out/%06d.tar" (shards
  * and index.json), "out.tar" (one shard), "-" (a tar on standard output),
- * "DIR/" (plain files), "lmdb:PATH" (an LMDB environment), "null:" (counted and
- * dropped).  "x.tar" has its index in "x.index.json", beside it, so that a folder
- * can hold several.
+ * "DIR/" (plain files), "lmdb:PATH" (an LMDB environment), "mds:DIR" (MDS shards, each
+ * held in memory until it is whole), "null:" (counted and dropped).  "x.tar" has its
+ * index in "x.index.json", beside it, so that a folder can hold several.
  *
  * Nothing stands under its final name before it is whole: shards are written
  * as .NAME.tmp.PID, synced and renamed; index.json comes last, so that without it an

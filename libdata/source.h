@@ -2,14 +2,14 @@
 /*
  * source.h - where samples come from: one verb, next.
  *
- * A source is opened from the words a user writes (prx-dataset(5)): a
- * directory, tar shards (plain or compressed; braces and globs; an index.json), zips,
- * the same at http and https URLs, lists (.jsonl, .csv, .tsv, .parquet), LMDB
- * environments ("lmdb:PATH", or a folder with data.mdb in it), "pipe:CMD" for what a
- * command writes, or "-" for a tar on standard input.  Several words
- * concatenate in order.  A word that names something that is there is taken
- * literally; otherwise braces are spelled out, then globs are matched.  Pipes and
- * devices are read as tars.
+ * A source is opened from the words a user writes (prx-dataset(5)): a directory; tar
+ * shards (plain or compressed; braces and globs; an index.json) and zips, also at http
+ * and https URLs; MDS shards (their index.json, or its folder); LMDB environments
+ * ("lmdb:PATH", or a folder with data.mdb in it); lists (.jsonl, .csv, .tsv,
+ * .parquet); "pipe:CMD" for what a command writes; "-" for a tar on standard input.
+ * Several words concatenate in order.  A word that names something that is there is
+ * taken literally; otherwise braces are spelled out, then globs are matched.  Pipes
+ * and devices are read as tars.
  *
  * Samples in the skip list beside what is read (skip.h) are passed over, as if they
  * were not there.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libdata/buf.h"
+#include "libdata/mds.h"
 #include "libdata/outfile.h"
 #include "libdata/sample.h"
 
@@ -90,15 +91,38 @@ static int read_shard(const char *path, json_t *object, struct prx_index *index)
     return prx_index_add(index, &shard);
 }
 
+/* A shard of MDS, by the file that is sure to be there. */
+static int read_mds_shard(const char *path, json_t *object, struct prx_index *index)
+{
+    struct prx_mds_shard mds = {0};
+    int rc = prx_mds_shard_parse(object, &mds);
+
+    if (rc < 0)
+        return prx_err_frame(rc, "%s", path);
+    struct prx_shard shard = {
+        .name = mds.zip_name ? mds.zip_name : mds.raw_name,
+        .n_samples = mds.n_samples,
+        .n_bytes = mds.zip_name ? mds.n_zip_bytes : mds.n_raw_bytes,
+    };
+    memcpy(shard.xxh128, mds.zip_name ? mds.zip_xxh128 : mds.raw_xxh128,
+           sizeof(shard.xxh128));
+    rc = prx_index_add(index, &shard);
+    prx_mds_shard_release(&mds);
+    return rc;
+}
+
 static int read_object(const char *path, json_t *root, struct prx_index *index)
 {
     json_t *list = json_object_get(root, "shardlist"), *shard;
+    json_t *mds_list = json_object_get(root, "shards");
     size_t i;
 
-    if (!json_is_array(list))
+    if (!json_is_array(list) && !json_is_array(mds_list))
         return prx_err(PRX_EFORMAT, "%s: not a shard index", path);
     json_array_foreach(list, i, shard)
         PRX_TRY(read_shard(path, shard, index));
+    json_array_foreach(list ? NULL : mds_list, i, shard)
+        PRX_TRY(read_mds_shard(path, shard, index));
     get_hash(root, "plan", index->plan);
     index->is_ours = index->plan[0] != '\0';
     if (index->is_ours) {
@@ -153,10 +177,23 @@ static json_t *list_shards(const struct prx_index *index)
     return list;
 }
 
+int prx_index_put(const char *path, const char *text, bool no_sync)
+{
+    struct prx_outfile file = {.fd = -1};
+    int rc = 0;
+
+    PRX_GO(prx_outfile_open(&file, path));
+    PRX_GO(prx_outfile_write(&file, text, strlen(text)));
+    PRX_GO(prx_outfile_write(&file, "\n", 1));
+    PRX_GO(prx_outfile_commit(&file, no_sync));
+out:
+    prx_outfile_abort(&file);
+    return rc;
+}
+
 int prx_index_write(const char *path, const struct prx_index *index, const char *kind,
                     const char *tool, json_t *extra, bool no_sync)
 {
-    struct prx_outfile file = {.fd = -1};
     char *text = NULL;
     json_t *list = list_shards(index);
     json_t *root = json_pack("{ss si so sI sI sI ss ss*}", "__kind__", kind,
@@ -172,12 +209,8 @@ int prx_index_write(const char *path, const struct prx_index *index, const char 
         rc = prx_err_nomem("an index");
         goto out;
     }
-    PRX_GO(prx_outfile_open(&file, path));
-    PRX_GO(prx_outfile_write(&file, text, strlen(text)));
-    PRX_GO(prx_outfile_write(&file, "\n", 1));
-    PRX_GO(prx_outfile_commit(&file, no_sync));
+    rc = prx_index_put(path, text, no_sync);
 out:
-    prx_outfile_abort(&file);
     json_decref(root);
     free(text);
     return rc;

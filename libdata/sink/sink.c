@@ -31,6 +31,11 @@ static bool is_lmdb(const char *word)
     return strncmp(word, PRX_LMDB_SCHEME, strlen(PRX_LMDB_SCHEME)) == 0;
 }
 
+static bool is_mds(const char *word)
+{
+    return strncmp(word, "mds:", 4) == 0;
+}
+
 static bool is_folder(const char *word)
 {
     return scheme_bytes(word) == 0 && ends_with(word, "/");
@@ -50,6 +55,7 @@ static const struct {
 } kinds[] = {
     {is_null, prx_sink_null_open},
     {is_lmdb, prx_sink_lmdb_open},
+    {is_mds, prx_sink_mds_open},
     {is_folder, prx_sink_dir_open},
     {is_tar, prx_sink_tar_open},
 };

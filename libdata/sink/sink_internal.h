@@ -46,6 +46,9 @@ int prx_sink_lmdb_open(const char *word, const struct prx_sink_opts *opts,
 int prx_sink_lmdb_open_room(const char *word, const struct prx_sink_opts *opts,
                             uint64_t n_room_bytes, uint64_t *n_done_serials,
                             struct prx_sink **out);
+/* @word: "mds:DIR". */
+int prx_sink_mds_open(const char *word, const struct prx_sink_opts *opts,
+                      uint64_t *n_done_serials, struct prx_sink **out);
 int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
                        uint64_t *n_done_serials, struct prx_sink **out);
 
@@ -58,11 +61,15 @@ int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
  *
  * The journal is locked all the while.
  */
+struct prx_ledger;
+typedef int (*prx_ledger_index_fn)(const struct prx_ledger *ledger, json_t *extra);
+
 struct prx_ledger {
     char *folder; /* "" or with a slash behind */
     char *index_path;
     const char *kind; /* PRX_INDEX_... */
-    char *tool;       /* or NULL */
+    prx_ledger_index_fn write_index;
+    char *tool; /* or NULL */
     bool no_sync;
     bool is_finished; /* an earlier run has done everything */
     struct prx_journal journal;
@@ -77,6 +84,8 @@ struct prx_ledger_place {
     const char *prefix; /* of the names of index and journal, or "" */
     const char *layout; /* text that, with the plan, fixes the bytes */
     const char *kind;
+    /* Write the index that @ledger remembers; NULL: prx_index_write() as @kind. */
+    prx_ledger_index_fn write_index;
     /* Could @name, a file in the folder, be an output of this destination? */
     bool (*is_output)(const void *ctx, const char *name);
     const void *ctx;

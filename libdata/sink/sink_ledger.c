@@ -358,7 +358,11 @@ int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *pl
     char plan[PRX_HASH_HEX_BYTES], *journal_path = NULL;
     int rc = 0;
 
-    *ledger = (struct prx_ledger){.kind = place->kind, .no_sync = opts->no_sync};
+    *ledger = (struct prx_ledger){
+        .kind = place->kind,
+        .write_index = place->write_index,
+        .no_sync = opts->no_sync,
+    };
     PRX_GO(hash_plan(place, opts, plan));
     PRX_GO(open_names(ledger, place, &journal_path));
     if (opts->tool)
@@ -444,7 +448,9 @@ int prx_ledger_finish(struct prx_ledger *ledger, json_t *extra,
     struct prx_index *index = &ledger->index;
 
     drop_nameless(index);
-    if (!ledger->is_finished)
+    if (!ledger->is_finished && ledger->write_index)
+        PRX_TRY(ledger->write_index(ledger, extra));
+    else if (!ledger->is_finished)
         PRX_TRY(prx_index_write(ledger->index_path, index, ledger->kind, ledger->tool,
                                 extra, ledger->no_sync));
     *totals = (struct prx_sink_totals){

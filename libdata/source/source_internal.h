@@ -39,6 +39,8 @@ struct prx_inputs;
 struct prx_source_kind {
     /* Is the file or folder at @path of this kind?  NULL: none is. */
     bool (*takes)(const char *path, const struct stat *st);
+    /* Add the inputs in the file or folder at @path.  NULL: it is one itself. */
+    int (*expand)(struct prx_inputs *inputs, const char *path);
     const char *scheme; /* "lmdb:": words that begin so are of this kind, or NULL */
     /* Add the inputs that @word, with its scheme, means.  NULL without a scheme. */
     int (*add)(struct prx_inputs *inputs, const char *word,
@@ -54,6 +56,7 @@ struct prx_source_kind {
 extern const struct prx_source_kind prx_source_dir_kind;
 extern const struct prx_source_kind prx_source_list_kind;
 extern const struct prx_source_kind prx_source_lmdb_kind;
+extern const struct prx_source_kind prx_source_mds_kind;
 extern const struct prx_source_kind prx_source_tar_kind;
 extern const struct prx_source_kind prx_source_stream_kind; /* a pipe; "-" */
 extern const struct prx_source_kind prx_source_http_kind;

@@ -20,6 +20,7 @@ static const struct prx_source_kind *const kinds[] = {
     &prx_source_tar_kind,
     &prx_source_list_kind,
     &prx_source_lmdb_kind, /* a folder with data.mdb */
+    &prx_source_mds_kind,  /* a folder with its index */
     &prx_source_dir_kind,  /* any folder */
     &prx_source_http_kind,
     &prx_source_https_kind,
@@ -120,7 +121,8 @@ static int add_existing(struct prx_inputs *all, const char *path)
         return prx_inputs_add(all, &prx_source_stream_kind, path, 0);
     const struct prx_source_kind *kind = kind_of(path, &st);
     if (kind)
-        return prx_inputs_add(all, kind, path, 0);
+        return kind->expand ? kind->expand(all, path)
+                            : prx_inputs_add(all, kind, path, 0);
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
         return add_index(all, path);
     return prx_err(PRX_EINVAL,

@@ -34,8 +34,8 @@ static void add_sample(struct prx_str *out, struct prx_sample *sample, const cha
     need(prx_str_printf(out, "%s:", sample->key) == 0);
     for (size_t i = 0; i < sample->n_fields; i++) {
         const struct prx_field *field = &sample->fields[i];
-        need(prx_str_printf(out, " %s=", field->name) == 0);
-        need(prx_str_add(out, field->bytes->bytes, field->bytes->n_bytes) == 0);
+        need(prx_str_printf(out, " %s=%.*s", field->name, (int)field->n_bytes,
+                            (const char *)field->bytes->bytes) == 0);
     }
     need(prx_str_puts(out, "\n") == 0);
 }

@@ -8,7 +8,7 @@
 /**
  * source_text - every sample of @word, loaded, a line each.
  *
- * "KEY: NAME=BYTES ...", or "KEY! REASON"; then, if it fails, "FAILED CODE: MESSAGE".
+ * "KEY: NAME=BYTES ..." (up to the first NUL), or "KEY! REASON"; then, if it fails, "FAILED CODE: MESSAGE".
  * What stands before the last @cut in a reason, and @cut, is left out; NULL: nothing.
  * The caller frees it.
  */
