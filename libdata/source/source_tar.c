@@ -55,6 +55,7 @@ struct source_tar {
     struct prx_paths paths;
     uint64_t *file_bytes; /* of each path, for the plan */
     uint64_t n_member_bytes_max;
+    bool with_hidden;
     size_t i_path;
     struct shard shard;
     struct prx_skip skip;     /* of the shard that is open */
@@ -163,7 +164,7 @@ static int shard_open(struct source_tar *tar, const char *path)
 
     *shard = (struct shard){.path = is_stdin ? "standard input" : path};
     prx_skip_release(&tar->skip);
-    if (!is_stdin)
+    if (!is_stdin && !tar->with_hidden)
         PRX_TRY(prx_skip_read(&tar->skip, path));
     shard->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (shard->fd < 0 || fstat(shard->fd, &st) < 0)
@@ -184,7 +185,8 @@ static uint64_t position(const struct shard *shard)
 
 /*
  * The shard is useless from here on: reject the sample being gathered, or one
- * named after the shard, and close it.
+ * named after the shard's file, and close it.  A sample's key has no dot where that
+ * name has one, so that a skip list can name either.
  */
 static int shard_tear(struct source_tar *tar, uint64_t at_bytes, const char *what)
 {
@@ -194,8 +196,9 @@ static int shard_tear(struct source_tar *tar, uint64_t at_bytes, const char *wha
     if (shard->io.code < 0)
         return prx_err_restore(&shard->io);
     if (!tar->sample.key) {
+        const char *slash = strrchr(shard->path, '/');
         PRX_TRY(prx_sample_set_origin(&tar->sample, shard->path));
-        prx_escape(shard->path, shown, sizeof(shown));
+        prx_escape(slash ? slash + 1 : shard->path, shown, sizeof(shown));
         PRX_TRY(prx_sample_set_key(&tar->sample, shown));
     }
     if (shard->n_read == 0)
@@ -433,6 +436,7 @@ static int open_tars(const char *const *paths, size_t n_paths,
     tar->shard.fd = -1;
     tar->n_member_bytes_max =
         opts->n_member_bytes_max ? opts->n_member_bytes_max : PRX_MEMBER_BYTES_MAX;
+    tar->with_hidden = opts->with_hidden;
     tar->file_bytes = calloc(n_paths + 1, sizeof(*tar->file_bytes));
     if (!tar->file_bytes) {
         rc = prx_err_nomem("a tar source");

@@ -11,6 +11,7 @@
 
 #include "libdata/index.h"
 #include "libdata/path.h"
+#include "libdata/skip.h"
 #include "libdata/source/source_internal.h"
 
 #define N_FILES_MAX ((size_t)1 << 20) /* that braces may spell out */
@@ -61,8 +62,22 @@ bool prx_path_ends_with(const char *path, const char *const *ends)
     return false;
 }
 
+/* As many of a shard's @n_samples as its skip list leaves, if all it names are there. */
+static int count_seen(const char *path, const struct prx_source_opts *opts,
+                      uint64_t n_samples, uint64_t *out)
+{
+    struct prx_skip skip = {0};
+
+    if (!opts->with_hidden)
+        PRX_TRY(prx_skip_read(&skip, path));
+    *out = n_samples > skip.n_rows ? n_samples - skip.n_rows : 0;
+    prx_skip_release(&skip);
+    return 0;
+}
+
 /* The shards that the index at @path lists. */
-static int add_index(struct prx_inputs *all, const char *path)
+static int add_index(struct prx_inputs *all, const char *path,
+                     const struct prx_source_opts *opts)
 {
     struct prx_index index = {0};
     struct prx_str shard = {0};
@@ -84,8 +99,9 @@ static int add_index(struct prx_inputs *all, const char *path)
             rc = prx_err(PRX_EINVAL, "%s: %s: not a file", path, shard.bytes);
             goto out;
         }
-        PRX_GO(prx_inputs_add(all, &prx_source_tar_kind, shard.bytes,
-                              index.shards[i].n_samples));
+        uint64_t n_seen;
+        PRX_GO(count_seen(shard.bytes, opts, index.shards[i].n_samples, &n_seen));
+        PRX_GO(prx_inputs_add(all, &prx_source_tar_kind, shard.bytes, n_seen));
     }
 out:
     prx_str_release(&shard);
@@ -94,7 +110,8 @@ out:
 }
 
 /* @path, as it stands, names something that is there. */
-static int add_existing(struct prx_inputs *all, const char *path)
+static int add_existing(struct prx_inputs *all, const char *path,
+                        const struct prx_source_opts *opts)
 {
     static const char *const index_ends[] = {".json", NULL};
     struct stat st;
@@ -107,7 +124,7 @@ static int add_existing(struct prx_inputs *all, const char *path)
         if (kinds[i]->takes && kinds[i]->takes(path, &st))
             return prx_inputs_add(all, kinds[i], path, 0);
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
-        return add_index(all, path);
+        return add_index(all, path, opts);
     return prx_err(PRX_EINVAL,
                    "%s: not a source: want a folder, a .tar, .tar.gz or .tar.zst file, "
                    "an index.json, or - for standard input",
@@ -132,33 +149,51 @@ static int add_with_scheme(struct prx_inputs *all, const char *word, size_t n_sc
                    word, (int)n_scheme, word);
 }
 
+static int spell_out(const char *word, struct prx_paths *out)
+{
+    struct prx_paths spelled = {0};
+    struct stat st;
+    int rc = 0;
+
+    PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
+    for (size_t i = 0; i < spelled.n_paths; i++) {
+        const char *path = spelled.paths[i];
+        if (prx_glob_is(path) && stat(path, &st) < 0)
+            PRX_GO(prx_glob_expand(path, out));
+        else
+            PRX_GO(prx_paths_add(out, path));
+    }
+out:
+    prx_paths_release(&spelled);
+    return rc;
+}
+
+int prx_source_spell(const char *word, struct prx_paths *out)
+{
+    struct stat st;
+
+    if (*word == '\0')
+        return prx_err(PRX_EINVAL, "an empty word is not a source");
+    if (strcmp(word, "-") == 0 || stat(word, &st) == 0 || scheme_bytes(word) > 0)
+        return prx_paths_add(out, word);
+    return spell_out(word, out);
+}
+
 static int add_word(struct prx_inputs *all, const char *word,
                     const struct prx_source_opts *opts)
 {
-    struct prx_paths spelled = {0}, found = {0};
+    struct prx_paths found = {0};
     struct stat st;
     int rc = 0;
 
     if (strcmp(word, "-") == 0)
         return prx_inputs_add(all, &prx_source_stream_kind, word, 0);
-    if (*word == '\0')
-        return prx_err(PRX_EINVAL, "an empty word is not a source");
-    if (stat(word, &st) == 0)
-        return add_existing(all, word);
-    if (scheme_bytes(word) > 0)
+    if (scheme_bytes(word) > 0 && stat(word, &st) < 0)
         return add_with_scheme(all, word, scheme_bytes(word), opts);
-    PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
-    for (size_t i = 0; i < spelled.n_paths; i++) {
-        const char *path = spelled.paths[i];
-        if (prx_glob_is(path) && stat(path, &st) < 0)
-            PRX_GO(prx_glob_expand(path, &found));
-        else
-            PRX_GO(prx_paths_add(&found, path));
-    }
+    PRX_GO(prx_source_spell(word, &found));
     for (size_t i = 0; i < found.n_paths; i++)
-        PRX_GO(add_existing(all, found.paths[i]));
+        PRX_GO(add_existing(all, found.paths[i], opts));
 out:
-    prx_paths_release(&spelled);
     prx_paths_release(&found);
     return rc;
 }
