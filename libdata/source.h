@@ -65,6 +65,9 @@ PRX_MUST_USE int prx_source_open(const char *const *words, size_t n_words,
  */
 PRX_MUST_USE int prx_source_spell(const char *word, struct prx_paths *out);
 
+/** prx_source_is_shard - does @path end as the names of tar shards do? */
+bool prx_source_is_shard(const char *path);
+
 /**
  * prx_source_shuffle - @inner (taken) in an order that only @seed decides.
  *

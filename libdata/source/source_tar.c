@@ -459,11 +459,16 @@ out:
     return rc;
 }
 
-static bool takes_tar(const char *path, const struct stat *st)
+bool prx_source_is_shard(const char *path)
 {
     static const char *const ends[] = {".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst",
                                        NULL};
-    return S_ISREG(st->st_mode) && prx_path_ends_with(path, ends);
+    return prx_path_ends_with(path, ends);
+}
+
+static bool takes_tar(const char *path, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && prx_source_is_shard(path);
 }
 
 const struct prx_source_kind prx_source_tar_kind = {
