@@ -192,6 +192,7 @@ static int run(const char **operands, size_t n_operands)
     if (n_operands == 0)
         return tool_usage("name a data set: a folder, an index.json, tar shards");
     PRX_GO(tool_report_open(&work.report, &tool));
+    work.report.what = "findings";
     PRX_GO(prx_str_printf(&text, "%s %s", tool.name, tool_version()));
     opts.tool = text.bytes;
     prx_meter_init(&work.meter,

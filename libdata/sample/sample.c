@@ -282,6 +282,9 @@ static int parse_meta(const struct prx_field *field, json_t **out)
 {
     json_error_t fault;
 
+    *out = NULL;
+    if (field->n_bytes == 0)
+        return prx_err(PRX_ECORRUPT, "field json: empty");
     *out = json_loadb((const char *)field->bytes->bytes, field->bytes->n_bytes,
                       JSON_ALLOW_NUL, &fault);
     if (!*out && json_error_code(&fault) == json_error_out_of_memory)

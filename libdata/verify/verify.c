@@ -294,7 +294,7 @@ int prx_verify(const char *const *words, size_t n_words,
     PRX_GO(prx_verify_stage(opts, &stage)); /* what it refuses, it refuses now */
     for (size_t i = 0; i < n_words; i++)
         PRX_GO(plan_word(&run, words[i]));
-    PRX_GO(prx_verify_keys_new(opts->temp_folder, &run.keys));
+    PRX_GO(prx_verify_keys_new(opts->temp_folder, PRX_VERIFY_KEYS_A_PASS, &run.keys));
     PRX_GO(prx_verify_prints_new(&run.prints));
     if (opts->repairs & PRX_REPAIR_SKIP)
         PRX_GO(prx_skip_set_new(&run.skips));

@@ -98,9 +98,14 @@ int prx_verify_each_print(const struct prx_sample *sample,
 
 /* --- all keys ------------------------------------------------------------------ */
 
+/* 16 bytes of memory each: 128 MiB. */
+#define PRX_VERIFY_KEYS_A_PASS ((uint64_t)1 << 23)
+
 struct verify_keys;
 
-PRX_MUST_USE int prx_verify_keys_new(const char *folder, struct verify_keys **out);
+/** prx_verify_keys_new - none yet; @n_keys_a_pass: kept in memory at once. */
+PRX_MUST_USE int prx_verify_keys_new(const char *folder, uint64_t n_keys_a_pass,
+                                     struct verify_keys **out);
 void prx_verify_keys_free(struct verify_keys *keys);
 
 /**

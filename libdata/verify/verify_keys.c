@@ -5,8 +5,7 @@
  * Every key goes to an unlinked temporary file, behind its hash.  At the end the file
  * is read as often as needed for the hashes of one reading, those in one range, to
  * fit in memory, where they are sorted; what has the same hash is then compared.  So
- * a key costs its length and 16 bytes of disk, and at most KEYS_A_PASS keys 16 bytes
- * of memory each: a reading of the file for each 8 million.
+ * a key costs 16 bytes and its length of disk, and in its reading 16 bytes of memory.
  *
  *     record = hash u64, i_shard u32, n_key u16, is_good u8, key, NUL
  *
@@ -23,8 +22,7 @@
 #include "libdata/sample.h"
 #include "libdata/verify/verify_internal.h"
 
-#define KEYS_A_PASS ((uint64_t)1 << 23)
-#define NOBODY      UINT32_MAX
+#define NOBODY UINT32_MAX
 
 struct record {
     uint64_t hash;
@@ -55,8 +53,7 @@ struct verify_keys {
     FILE *spool;
     char *folder;
     struct prx_paths shards;
-    uint64_t n_keys;
-    uint64_t n_bytes;
+    uint64_t n_keys, n_keys_a_pass;
 
     /* Of one pass. */
     struct place *places;
@@ -72,7 +69,8 @@ static int failed(const struct verify_keys *keys)
     return prx_err_sys("keys kept in %s", keys->folder);
 }
 
-int prx_verify_keys_new(const char *folder, struct verify_keys **out)
+int prx_verify_keys_new(const char *folder, uint64_t n_keys_a_pass,
+                        struct verify_keys **out)
 {
     struct verify_keys *keys = calloc(1, sizeof(*keys));
     struct prx_str path = {0};
@@ -80,6 +78,7 @@ int prx_verify_keys_new(const char *folder, struct verify_keys **out)
 
     if (!keys)
         return prx_err_nomem("keys");
+    keys->n_keys_a_pass = n_keys_a_pass;
     PRX_GO(prx_strdup(folder, &keys->folder));
     PRX_GO(prx_str_printf(&path, "%s/prx-keys-XXXXXX", folder));
     fd = mkstemp(path.bytes);
@@ -134,7 +133,6 @@ static int find_shard(struct verify_keys *keys, const char *shard, uint32_t *out
 
 static bool put(struct verify_keys *keys, const void *bytes, size_t n_bytes)
 {
-    keys->n_bytes += n_bytes;
     return fwrite(bytes, n_bytes, 1, keys->spool) == 1;
 }
 
@@ -290,7 +288,7 @@ int prx_verify_keys_each(struct verify_keys *keys,
                                    const char *first_shard),
                          void *ctx)
 {
-    uint64_t n_passes = keys->n_keys / KEYS_A_PASS + 1;
+    uint64_t n_passes = keys->n_keys / keys->n_keys_a_pass + 1;
     struct record record;
 
     for (uint64_t i_pass = 0; i_pass < n_passes; i_pass++) {
