@@ -80,9 +80,10 @@ static void print_text(const char *text, const char *behind)
 
 static int print_json(const struct prx_finding *finding)
 {
+    json_t *key = finding->key ? tool_json_text(finding->key) : json_null();
     json_t *line = json_pack("{s:o, s:o, s:s, s:o}",
                              "file", tool_json_text(finding->file),
-                             "key", finding->key ? tool_json_text(finding->key) : json_null(),
+                             "key", key,
                              "check", finding->check,
                              "what", tool_json_text(finding->what));
     if (!line)

@@ -336,11 +336,13 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     return exit_status(tool, rc);
 }
 
-int tool_source_open(const char **operands, size_t n_operands, struct prx_source **out)
+static int open_source(const char **operands, size_t n_operands, bool with_hidden,
+                       struct prx_source **out)
 {
     const struct prx_source_opts opts = {
         .rank = (int)tool_common.rank,
         .world = (int)tool_common.world,
+        .with_hidden = with_hidden,
     };
 
     *out = NULL;
@@ -351,6 +353,17 @@ int tool_source_open(const char **operands, size_t n_operands, struct prx_source
         if (strcmp(operands[i], "-") == 0 && isatty(STDIN_FILENO))
             return tool_usage("-: a tar is not read from a terminal");
     return prx_source_open(operands, n_operands, &opts, out);
+}
+
+int tool_source_open(const char **operands, size_t n_operands, struct prx_source **out)
+{
+    return open_source(operands, n_operands, false, out);
+}
+
+int tool_source_open_all(const char **operands, size_t n_operands,
+                         struct prx_source **out)
+{
+    return open_source(operands, n_operands, true, out);
 }
 
 void tool_warn_reject(const struct prx_sample *sample, uint64_t n_before)

@@ -203,7 +203,8 @@ int prx_skip_write(struct prx_skip *skip, const char *shard_path)
         goto out;
     }
     for (size_t i = 0; i < skip->n_rows; i++)
-        PRX_GO(prx_str_printf(&text, "%s\t%s\n", prx_skip_key(skip, i), prx_skip_reason(skip, i)));
+        PRX_GO(prx_str_printf(&text, "%s\t%s\n", prx_skip_key(skip, i),
+                              prx_skip_reason(skip, i)));
     rc = prx_file_put(path.bytes, text.bytes, text.n_bytes);
 out:
     prx_str_release(&path);

@@ -62,7 +62,7 @@ bool prx_path_ends_with(const char *path, const char *const *ends)
     return false;
 }
 
-/* As many of a shard's @n_samples as its skip list leaves, if all it names are there. */
+/* How many of a shard's @n_samples its skip list leaves, if all it names are there. */
 static int count_seen(const char *path, const struct prx_source_opts *opts,
                       uint64_t n_samples, uint64_t *out)
 {

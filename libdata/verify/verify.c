@@ -68,7 +68,7 @@ static int hide(struct run *run, const char *shard, const char *key, const char 
     return 0;
 }
 
-/* --- parts --------------------------------------------------------------------- */
+/* --- parts ------------------------------------------------------------------ */
 
 static int work_on_part(void *ctx, void *scratch, void *task)
 {
@@ -133,7 +133,7 @@ out:
     return rc;
 }
 
-/* --- samples -------------------------------------------------------------------- */
+/* --- samples ---------------------------------------------------------------- */
 
 static int take_sample(void *ctx, struct prx_sample *sample)
 {
@@ -210,7 +210,7 @@ out:
     return rc;
 }
 
-/* --- the whole ------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------- */
 
 static int on_twin(void *ctx, const char *shard, const char *key,
                    const char *first_shard)

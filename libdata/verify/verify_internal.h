@@ -96,7 +96,7 @@ int prx_verify_each_print(const struct prx_sample *sample,
                                     const char *fingerprint),
                           void *ctx);
 
-/* --- all keys ------------------------------------------------------------------ */
+/* --- all keys --------------------------------------------------------------- */
 
 /* 16 bytes of memory each: 128 MiB. */
 #define PRX_VERIFY_KEYS_A_PASS ((uint64_t)1 << 23)
@@ -126,7 +126,7 @@ int prx_verify_keys_each(struct verify_keys *keys,
                                    const char *first_shard),
                          void *ctx);
 
-/* --- all fingerprints ------------------------------------------------------------ */
+/* --- all fingerprints ------------------------------------------------------- */
 
 struct verify_prints;
 

@@ -41,7 +41,7 @@ static void walk_release(struct walk *walk)
     free(walk->places);
 }
 
-/* --- .idx ------------------------------------------------------------------------ */
+/* --- .idx ------------------------------------------------------------------- */
 
 static int dali_fault(struct walk *walk, const char *key, const char *what)
 {
@@ -144,7 +144,7 @@ static int dali_close(struct walk *walk)
     return 0;
 }
 
-/* --- the walk ---------------------------------------------------------------------- */
+/* --- the walk --------------------------------------------------------------- */
 
 static int put_dali(struct walk *walk, const struct prx_sample *sample)
 {
@@ -203,7 +203,7 @@ out:
     return rc;
 }
 
-/* --- the skip list ------------------------------------------------------------------ */
+/* --- the skip list ---------------------------------------------------------- */
 
 static int read_skip(struct walk *walk)
 {
@@ -252,7 +252,7 @@ out:
     return rc;
 }
 
-/* --- the whole ------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------- */
 
 static int compare_listed(struct verify_part *part)
 {

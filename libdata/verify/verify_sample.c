@@ -63,7 +63,7 @@ static int fault_or_fail(struct check *check, int rc, const char *what)
     return rc;
 }
 
-/* --- pictures ------------------------------------------------------------------ */
+/* --- pictures --------------------------------------------------------------- */
 
 static bool is_picture(const char *name)
 {
@@ -113,7 +113,7 @@ static int check_pictures(struct check *check)
     return 0;
 }
 
-/* --- metadata -------------------------------------------------------------------- */
+/* --- metadata --------------------------------------------------------------- */
 
 /* Of a turned picture either way round is right: as stored, or upright. */
 static int check_size(struct check *check, const json_t *meta)
@@ -151,7 +151,7 @@ static int check_meta(struct check *check)
     return 0;
 }
 
-/* --- arrays -------------------------------------------------------------------- */
+/* --- arrays ----------------------------------------------------------------- */
 
 static bool is_array(const char *name)
 {
@@ -213,7 +213,7 @@ static int check_arrays(struct check *check)
     return has_array || check->picture ? 0 : fault(check, "no picture and no array");
 }
 
-/* --- records of what made them ----------------------------------------------------- */
+/* --- records of what made them ---------------------------------------------- */
 
 static bool has_shape(const json_t *shape, const struct prx_npy *npy)
 {
@@ -320,7 +320,7 @@ static int check_record(void *ctx, const char *part, const json_t *record,
     return check_wanted_print(check, part, fingerprint);
 }
 
-/* --- the stage -------------------------------------------------------------------- */
+/* --- the stage -------------------------------------------------------------- */
 
 static int apply(void *ctx, void *scratch, struct prx_sample *sample)
 {

@@ -43,7 +43,7 @@ static int join(const char *folder, size_t n_folder, const char *name,
     return prx_str_puts(out, name);
 }
 
-/* --- parts --------------------------------------------------------------------- */
+/* --- parts ------------------------------------------------------------------ */
 
 static int add_part(struct verify_plan *plan, const char *path, size_t i_set,
                     const struct prx_shard *listed)
@@ -90,7 +90,7 @@ void prx_verify_plan_release(struct verify_plan *plan)
     *plan = (struct verify_plan){0};
 }
 
-/* --- sets ---------------------------------------------------------------------- */
+/* --- sets ------------------------------------------------------------------- */
 
 /* The .idx of @shard, if its name is one that has one. */
 static int has_dali(const char *shard, bool *out)
@@ -295,7 +295,7 @@ out:
     return rc;
 }
 
-/* --- folders -------------------------------------------------------------------- */
+/* --- folders ---------------------------------------------------------------- */
 
 /* What a folder holds, by name, sorted. */
 struct contents {
@@ -460,7 +460,7 @@ out:
     return rc;
 }
 
-/* --- words ------------------------------------------------------------------------ */
+/* --- words ------------------------------------------------------------------ */
 
 /* "index.json" alone, without what other indexes of its folder list. */
 static int add_index_word(struct verify_plan *plan, const char *path)

@@ -14,6 +14,7 @@
 #include "libdata/outfile.h"
 #include "libdata/skip.h"
 #include "libdata/source.h"
+#include "tests/lib/loader_set.h"
 #include "tests/lib/scratch.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -41,7 +42,7 @@ static void expect_file(struct prx_scratch *scratch, const char *name, const cha
     prx_buf_unref(bytes);
 }
 
-/* --- one list ---------------------------------------------------------------- */
+/* --- one list --------------------------------------------------------------- */
 
 static void test_names(void **state)
 {
@@ -121,7 +122,8 @@ static void test_empty_list_is_removed(void **state)
 
 static void test_bad_keys_are_not_added(void **state)
 {
-    static const char *const keys[] = {"", "../up", "/abs", "a//b", "a\nb", "\xff", "."};
+    static const char *const keys[] = {"", "../up", "/abs", "a//b",
+                                       "a\nb", "\xff", "."};
     struct prx_skip skip = {0};
 
     (void)state;
@@ -217,7 +219,7 @@ static void test_huge_list(void **state)
     assert_non_null(strstr(prx_err_message(), "t.tar.skip"));
 }
 
-/* --- lists of many shards ------------------------------------------------------ */
+/* --- lists of many shards --------------------------------------------------- */
 
 static void test_set_adds_to_what_is_there(void **state)
 {
@@ -265,7 +267,7 @@ static void test_set_refuses(void **state)
     prx_skip_set_free(set);
 }
 
-/* --- readers ------------------------------------------------------------------- */
+/* --- readers ---------------------------------------------------------------- */
 
 /* Keys, a blank behind each, "!" behind a rejected one; the caller frees it. */
 static char *read_keys(const char *word, const struct prx_source_opts *opts,
@@ -463,7 +465,29 @@ static void test_sample_knows_its_shard(void **state)
     prx_sample_release(&sample);
 }
 
-/* --- plans ----------------------------------------------------------------------- */
+/* A loader does not see them, and knows another set from the one it was. */
+static void test_loader(void **state)
+{
+    const struct set set = {.n = 10, .n_shapes = 1, .shapes = set_shapes};
+    struct prx_loader_summary before, after;
+    struct set_fixture fixture;
+
+    (void)state;
+    set_fixture_write(&fixture, &set);
+    assert_int_equal(set_fixture_open(&fixture), 0);
+    prx_loader_summary(fixture.loader, &before);
+    prx_scratch_puts(&fixture.scratch, "set/000000.tar.skip", "k0003\twhy\n");
+    prx_scratch_puts(&fixture.scratch, "set/000001.tar.skip", "k0009\twhy\n");
+    assert_int_equal(set_fixture_open(&fixture), 0);
+    prx_loader_summary(fixture.loader, &after);
+    assert_int_equal(before.n_samples, 10);
+    assert_int_equal(after.n_samples, 8);
+    assert_int_equal(after.n_rejected, 0);
+    assert_string_not_equal(before.fingerprint, after.fingerprint);
+    set_fixture_close(&fixture);
+}
+
+/* --- plans ------------------------------------------------------------------ */
 
 static char *plan_of(const char *word)
 {
@@ -527,6 +551,7 @@ int main(void)
         TEST(test_totals),
         TEST(test_ranks),
         TEST(test_sample_knows_its_shard),
+        TEST(test_loader),
         TEST(test_plan_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

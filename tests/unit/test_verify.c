@@ -34,7 +34,7 @@ static int close_scratch(void **state)
     return 0;
 }
 
-/* --- keys ------------------------------------------------------------------------ */
+/* --- keys ------------------------------------------------------------------- */
 
 static int note_twin(void *ctx, const char *shard, const char *key,
                      const char *first_shard)
@@ -65,8 +65,9 @@ static char *find_twins(struct prx_scratch *scratch, uint64_t n_keys_a_pass,
 
     assert_int_equal(prx_verify_keys_new(scratch->root, n_keys_a_pass, &keys), 0);
     for (size_t i = 0; i < n_rows; i++)
-        assert_int_equal(
-            prx_verify_keys_add(keys, rows[i].shard, rows[i].key, *rows[i].is_good == 'g'), 0);
+        assert_int_equal(prx_verify_keys_add(keys, rows[i].shard, rows[i].key,
+                                             *rows[i].is_good == 'g'),
+                         0);
     assert_int_equal(prx_str_puts(&found, ""), 0);
     assert_int_equal(prx_verify_keys_each(keys, note_twin, &found), 0);
     prx_verify_keys_free(keys);
@@ -143,7 +144,7 @@ static void test_twins_in_many_passes(void **state)
     prx_str_release(&want);
 }
 
-/* --- data sets ------------------------------------------------------------------- */
+/* --- data sets -------------------------------------------------------------- */
 
 static int put_finding(void *ctx, const struct prx_finding *finding)
 {
@@ -303,7 +304,11 @@ static void test_mutations(void **state)
                                         "s/000001.tar.skip"};
     struct prx_scratch *scratch = *state;
     struct prx_buf *whole[N_OF(names)];
-    const struct prx_sink_opts sink_opts = {.n_shard_samples_max = 2, .no_sync = true, .plan = "test"};
+    const struct prx_sink_opts sink_opts = {
+        .n_shard_samples_max = 2,
+        .no_sync = true,
+        .plan = "test",
+    };
     struct prx_sink *sink;
     struct prx_rng rng;
     uint64_t n_done;
