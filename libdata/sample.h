@@ -38,6 +38,8 @@ struct prx_image; /* libdata/image.h */
 /* Longest key and longest field name, in bytes without the NUL. */
 #define PRX_KEY_BYTES_MAX        4000
 #define PRX_FIELD_NAME_BYTES_MAX 200
+/* Most fields a source gives a sample. */
+#define PRX_FIELDS_MAX 1024
 
 struct prx_field {
     char *name;            /* "jpg", "txt", "latent.npy", owned */

@@ -40,8 +40,10 @@ struct prx_source_opts {
      */
     int rank;
     int world;
-    uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
-    bool with_hidden;            /* skip lists are not looked at */
+    /* Files and members that are larger, alone or those of one sample together, are
+     * rejected; 0 = 1 GiB. */
+    uint64_t n_member_bytes_max;
+    bool with_hidden; /* skip lists are not looked at */
 };
 
 /**

@@ -86,8 +86,8 @@ bool prx_path_is_below(const char *path, const char *root);
  *
  * The field is the part of @name behind its first @n_key + 1 bytes, lower-cased.
  * Its bytes are @bytes (the reference is taken) or, where that is NULL,
- * @n_bytes at @offset_bytes of @path.  A second file for one field, or a name no
- * output may carry, rejects the sample.
+ * @n_bytes at @offset_bytes of @path.  A second file for one field, a name no output
+ * may carry, or one field too many rejects the sample.
  */
 PRX_MUST_USE int prx_sample_add_file(struct prx_sample *sample, const char *name,
                                      size_t n_key, struct prx_buf *bytes,

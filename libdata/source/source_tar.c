@@ -271,6 +271,15 @@ static int gather(struct source_tar *tar, const char *name, size_t n_key,
     struct shard *shard = &tar->shard;
     struct prx_buf *bytes = NULL;
 
+    /* What is rejected is not read: it is as large as somebody likes. */
+    if (tar->sample.reject_reason)
+        return 0;
+    if (n_bytes > tar->n_member_bytes_max - prx_sample_bytes(&tar->sample)) {
+        prx_sample_reject(&tar->sample, "read", "%s: member %s: larger than the limit"
+                                                " with those before it",
+                          shard->path, name);
+        return 0;
+    }
     if (!shard->is_plain) {
         PRX_TRY(read_member(tar, n_bytes, &bytes));
         if (!bytes)

@@ -14,8 +14,8 @@
 #include <archive_entry.h>
 #include <cmocka.h>
 
-#include "libdata/rng.h"
 #include "libdata/source.h"
+#include "tests/lib/read_source.h"
 #include "tests/lib/scratch.h"
 
 #define N_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -34,49 +34,6 @@ static int close_scratch(void **state)
     return 0;
 }
 
-/*
- * All samples of @word, a line each: "key: name=bytes ..." or "key! reason", with
- * the scratch folder's path cut out.  The caller frees it.
- */
-static char *read_source(struct prx_scratch *scratch, const char *word,
-                         const struct prx_source_opts *opts)
-{
-    struct prx_source *source;
-    struct prx_sample sample = {0};
-    struct prx_str out = {0};
-    uint64_t serial = 0;
-    int got;
-
-    assert_int_equal(prx_source_open(&word, 1, opts, &source), 0);
-    assert_int_equal(prx_str_puts(&out, ""), 0);
-    while ((got = prx_source_next(source, &sample)) == 1) {
-        assert_int_equal(sample.serial, serial++);
-        assert_non_null(sample.origin);
-        assert_int_equal(prx_str_puts(&out, sample.key), 0);
-        if (sample.reject_reason) {
-            const char *reason = sample.reject_reason;
-            const char *root = strstr(reason, scratch->root);
-            assert_int_equal(
-                prx_str_printf(&out, "! %s",
-                               root ? root + strlen(scratch->root) + 1 : reason),
-                0);
-        } else {
-            assert_int_equal(prx_sample_load(&sample), 0);
-            assert_int_equal(prx_str_puts(&out, ":"), 0);
-        }
-        for (size_t i = 0; i < sample.n_fields && !sample.reject_reason; i++)
-            assert_int_equal(prx_str_printf(&out, " %s=%.*s", sample.fields[i].name,
-                                            (int)sample.fields[i].n_bytes,
-                                            (char *)sample.fields[i].bytes->bytes),
-                             0);
-        assert_int_equal(prx_str_puts(&out, "\n"), 0);
-    }
-    assert_int_equal(got, 0);
-    prx_sample_release(&sample);
-    prx_source_close(source);
-    return out.bytes;
-}
-
 static void add(struct prx_str *tar, const char *name, const char *text)
 {
     prx_tar_add(tar, name, text, strlen(text), NULL);
@@ -85,7 +42,7 @@ static void add(struct prx_str *tar, const char *name, const char *text)
 /* Write @tar as t.tar, read it, compare, empty it. */
 static void expect(struct prx_scratch *scratch, struct prx_str *tar, const char *want)
 {
-    char *got = read_source(
+    char *got = prx_read_source(
         scratch, prx_scratch_put(scratch, "t.tar", tar->bytes, tar->n_bytes), NULL);
     assert_string_equal(got, want);
     free(got);
@@ -194,7 +151,7 @@ static void test_lying_sizes(void **state)
             expect(*state, &tar, rows[i].want);
             continue;
         }
-        char *got = read_source(
+        char *got = prx_read_source(
             *state, prx_scratch_put(*state, "t.tar", tar.bytes, tar.n_bytes), NULL);
         assert_non_null(strstr(got, "! t.tar: torn at byte"));
         free(got);
@@ -213,7 +170,7 @@ static void test_bad_checksum(void **state)
     prx_tar_add(&tar, "b.txt", "T", 1, &lie);
     add(&tar, "c.jpg", "L");
     prx_tar_end(&tar);
-    char *got = read_source(
+    char *got = prx_read_source(
         *state, prx_scratch_put(*state, "t.tar", tar.bytes, tar.n_bytes), NULL);
     assert_int_equal(strncmp(got, "a: jpg=J\nb! t.tar: torn at byte ", 32), 0);
     assert_null(strstr(got, "c:"));
@@ -236,7 +193,7 @@ static void test_empty_and_alien(void **state)
     static const char zeros[10240];
 
     for (size_t i = 0; i < N_OF(rows); i++) {
-        char *got = read_source(
+        char *got = prx_read_source(
             *state, prx_scratch_put(*state, "t.tar", rows[i].bytes, rows[i].n_bytes),
             NULL);
         assert_string_equal(strstr(got, "! "), rows[i].want);
@@ -244,7 +201,7 @@ static void test_empty_and_alien(void **state)
     }
     for (size_t n = 512; n <= sizeof(zeros); n += 512) {
         char *got =
-            read_source(*state, prx_scratch_put(*state, "t.tar", zeros, n), NULL);
+            prx_read_source(*state, prx_scratch_put(*state, "t.tar", zeros, n), NULL);
         assert_string_equal(got, "");
         free(got);
     }
@@ -254,7 +211,7 @@ static void test_empty_and_alien(void **state)
 static void expect_torn(struct prx_scratch *scratch, const char *path, size_t n_kept,
                         size_t n_whole_samples)
 {
-    char *got = read_source(scratch, path, NULL);
+    char *got = prx_read_source(scratch, path, NULL);
     struct prx_str want = {0};
 
     for (size_t i = 0; i < n_whole_samples; i++)
@@ -300,7 +257,7 @@ static void test_torn_everywhere(void **state)
         expect_torn(*state, path, n, n_whole);
     }
     /* One zero block is end enough. */
-    char *got = read_source(
+    char *got = prx_read_source(
         *state, prx_scratch_put(*state, "t.tar", tar.bytes, n_members + 512), NULL);
     assert_null(strchr(got, '!'));
     free(got);
@@ -354,7 +311,7 @@ static void test_compressed(void **state)
         const char *path = prx_scratch_path(*state, name);
         struct prx_buf *whole;
         write_tar(path, !is_zstd, is_zstd, names, 4);
-        char *got = read_source(*state, path, NULL);
+        char *got = prx_read_source(*state, path, NULL);
         assert_string_equal(got, "a: jpg=data txt=data\nb: jpg=data txt=data\n");
         free(got);
         int fd = open(path, O_RDONLY);
@@ -364,8 +321,8 @@ static void test_compressed(void **state)
         close(fd);
         /* Cut: never both samples without a complaint. */
         for (size_t n = 0; n + 1 < whole->n_bytes; n += 7) {
-            got = read_source(*state, prx_scratch_put(*state, name, whole->bytes, n),
-                              NULL);
+            got = prx_read_source(*state, prx_scratch_put(*state, name, whole->bytes, n),
+                                  NULL);
             assert_non_null(strchr(got, '!'));
             free(got);
         }
@@ -383,7 +340,7 @@ static void test_long_and_pax_names(void **state)
         long_name[i] = '/';
     memcpy(long_name + 390, "x.jpg", 6);
     write_tar(prx_scratch_path(*state, "t.tar"), 0, 0, names, 2);
-    char *got = read_source(*state, prx_scratch_path(*state, "t.tar"), NULL);
+    char *got = prx_read_source(*state, prx_scratch_path(*state, "t.tar"), NULL);
     snprintf(want, sizeof(want), "%.391s: jpg=data\n\xc3\xa9/\xe2\x82\xac: jpg=data\n",
              long_name);
     assert_string_equal(got, want);
@@ -425,55 +382,6 @@ static void test_far_offsets(void **state)
     prx_str_release(&tail);
 }
 
-/* Bytes turned at random: it ends, and what is called good is good. */
-static void test_mutations(void **state)
-{
-    struct prx_scratch *scratch = *state;
-    struct prx_str tar = {0};
-    struct prx_rng rng;
-    uint64_t n_good = 0, n_rejects = 0;
-
-    prx_rng_init(&rng, 3, PRX_RNG_TEST, 0, 0);
-    for (int i = 0; i < 12; i++) {
-        char name[32];
-        snprintf(name, sizeof(name), "d/%d.%s", i / 2, i % 2 ? "txt" : "jpg");
-        add(&tar, name, "some text that is no picture");
-    }
-    prx_tar_end(&tar);
-    for (int round = 0; round < 400; round++) {
-        struct prx_buf *turned;
-        struct prx_source *source;
-        struct prx_sample sample = {0};
-        int got;
-        assert_int_equal(prx_buf_dup(tar.bytes, tar.n_bytes, &turned), 0);
-        for (int i = 0; i < 4; i++) {
-            /* Headers are the interesting half of the blocks. */
-            size_t at = prx_rng_below(&rng, tar.n_bytes / 512) * 512 +
-                        prx_rng_below(&rng, i % 2 ? 512 : 160);
-            turned->bytes[at] ^= (uint8_t)(1 << prx_rng_below(&rng, 8));
-        }
-        size_t n_kept = round % 3 ? tar.n_bytes : prx_rng_below(&rng, tar.n_bytes);
-        const char *path = prx_scratch_put(scratch, "t.tar", turned->bytes, n_kept);
-        assert_int_equal(prx_source_open(&path, 1, NULL, &source), 0);
-        while ((got = prx_source_next(source, &sample)) == 1) {
-            if (sample.reject_reason) {
-                n_rejects++;
-                continue;
-            }
-            n_good++;
-            assert_int_equal(prx_key_check(sample.key), 0);
-            assert_int_equal(prx_sample_load(&sample), 0);
-        }
-        assert_int_equal(got, 0);
-        prx_sample_release(&sample);
-        prx_source_close(source);
-        prx_buf_unref(turned);
-    }
-    assert_true(n_good > 100);
-    assert_true(n_rejects > 100);
-    prx_str_release(&tar);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_scratch, close_scratch)
@@ -488,7 +396,6 @@ int main(void)
         TEST(test_compressed),
         TEST(test_long_and_pax_names),
         TEST(test_far_offsets),
-        TEST(test_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
