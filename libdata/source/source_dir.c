@@ -289,7 +289,8 @@ static int add_file(struct source_dir *dir, struct prx_sample *sample, size_t i,
     else if (file->n_bytes > dir->n_member_bytes_max)
         prx_sample_reject(sample, "read", "%s: larger than the limit", dir->path.bytes);
     else if (file->n_bytes > dir->n_member_bytes_max - prx_sample_bytes(sample))
-        prx_sample_reject(sample, "read", "%s: larger than the limit with those before it",
+        prx_sample_reject(sample, "read",
+                          "%s: larger than the limit with those before it",
                           dir->path.bytes);
     else
         return prx_sample_add_file(sample, name, n_key, NULL, dir->path.bytes, 0,

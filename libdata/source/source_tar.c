@@ -60,6 +60,7 @@ struct source_tar {
     struct shard shard;
     struct prx_skip skip;     /* of the shard that is open */
     struct prx_sample sample; /* being gathered; key NULL: none */
+    struct prx_sample torn;   /* tells of a tear, and comes behind sample; likewise */
     atomic_bool is_canceled;
     uint8_t block[N_STREAM_READ_BYTES];
 };
@@ -184,29 +185,32 @@ static uint64_t position(const struct shard *shard)
 }
 
 /*
- * The shard is useless from here on: reject the sample being gathered, or one
- * named after the shard's file, and close it.  A sample's key has no dot where that
- * name has one, so that a skip list can name either.
+ * The shard is useless from here on: reject the sample being gathered, or, where
+ * there is none or it is rejected already, one named after the shard's file; and close
+ * it.  A sample's key has no dot where that name has one, so that a skip list can name
+ * either.
  */
 static int shard_tear(struct source_tar *tar, uint64_t at_bytes, const char *what)
 {
     struct shard *shard = &tar->shard;
+    struct prx_sample *sample = &tar->sample;
     char shown[PRX_ERR_TEXT_BYTES / 2];
 
     if (shard->io.code < 0)
         return prx_err_restore(&shard->io);
-    if (!tar->sample.key) {
+    if (!sample->key || sample->reject_reason) {
+        sample = &tar->torn;
         const char *slash = strrchr(shard->path, '/');
-        PRX_TRY(prx_sample_set_origin(&tar->sample, shard->path));
+        PRX_TRY(prx_sample_set_origin(sample, shard->path));
         prx_escape(slash ? slash + 1 : shard->path, shown, sizeof(shown));
-        PRX_TRY(prx_sample_set_key(&tar->sample, shown));
+        PRX_TRY(prx_sample_set_key(sample, shown));
     }
     if (shard->n_read == 0)
-        prx_sample_reject(&tar->sample, "read", "%s: empty, not a tar", shard->path);
+        prx_sample_reject(sample, "read", "%s: empty, not a tar", shard->path);
     else if (at_bytes == 0)
-        prx_sample_reject(&tar->sample, "read", "%s: not a tar", shard->path);
+        prx_sample_reject(sample, "read", "%s: not a tar", shard->path);
     else
-        prx_sample_reject(&tar->sample, "read", "%s: torn at byte %llu: %s",
+        prx_sample_reject(sample, "read", "%s: torn at byte %llu: %s",
                           shard->path, (unsigned long long)at_bytes, what);
     shard_close(shard);
     return 0;
@@ -327,7 +331,9 @@ static int take_member(struct source_tar *tar, struct archive_entry *member,
         prx_sample_reject(&tar->sample, "read", "%s: member %s: %s", shard->path, name,
                           fault);
     shard->end_bytes = begin_bytes;
-    if (archive_entry_filetype(member) != AE_IFREG)
+    /* A sparse file takes less of the tar than its size. */
+    if (archive_entry_filetype(member) != AE_IFREG ||
+        archive_entry_sparse_count(member) > 0)
         return is_done;
     if (shard->is_plain && n_bytes > shard->n_bytes - begin_bytes)
         PRX_TRY(shard_tear(tar, shard->n_bytes, "the end of the data is missing"));
@@ -336,6 +342,27 @@ static int take_member(struct source_tar *tar, struct archive_entry *member,
     shard->end_bytes =
         begin_bytes + (n_bytes + N_BLOCK_BYTES - 1) / N_BLOCK_BYTES * N_BLOCK_BYTES;
     return is_done;
+}
+
+/*
+ * Is there a mark of the end behind the last member?  Something is; of a plain file
+ * it can be seen that it is no header without its member.
+ */
+static bool has_end(const struct shard *shard)
+{
+    char block[N_BLOCK_BYTES];
+    uint64_t at_bytes = shard->n_bytes / N_BLOCK_BYTES * N_BLOCK_BYTES;
+
+    if (shard->end_bytes == 0)
+        return true;
+    if (position(shard) <= shard->end_bytes)
+        return false;
+    if (!shard->is_plain || at_bytes < N_BLOCK_BYTES)
+        return true;
+    if (pread(shard->fd, block, sizeof(block), (off_t)(at_bytes - N_BLOCK_BYTES)) !=
+        (ssize_t)sizeof(block))
+        return true; /* it was there a moment ago; members tell of what is wrong */
+    return block[0] == 0 && memcmp(block, block + 1, sizeof(block) - 1) == 0;
 }
 
 /* Read on in the open shard.  1: @done is a whole sample; 0: the shard's end. */
@@ -353,15 +380,18 @@ static int shard_next(struct source_tar *tar, struct prx_sample *done)
         } else if (got != ARCHIVE_EOF) {
             const char *what = archive_error_string(shard->archive);
             PRX_TRY(shard_tear(tar, position(shard), what ? what : "damaged"));
-        } else if (shard->end_bytes > 0 && position(shard) <= shard->end_bytes) {
+        } else if (shard->is_plain && position(shard) > shard->n_bytes) {
+            PRX_TRY(shard_tear(tar, shard->n_bytes, "the end of the data is missing"));
+        } else if (!has_end(shard)) {
             PRX_TRY(shard_tear(tar, position(shard), "no mark of the end"));
         } else {
             shard_close(shard);
         }
     }
-    if (!tar->sample.key)
+    struct prx_sample *left = tar->sample.key ? &tar->sample : &tar->torn;
+    if (!left->key)
         return 0;
-    prx_sample_move(done, &tar->sample);
+    prx_sample_move(done, left);
     return 1;
 }
 
@@ -410,6 +440,7 @@ static void tar_close(struct prx_source *source)
     shard_close(&tar->shard);
     prx_skip_release(&tar->skip);
     prx_sample_release(&tar->sample);
+    prx_sample_release(&tar->torn);
     prx_paths_release(&tar->paths);
     free(tar->file_bytes);
     free(tar);
