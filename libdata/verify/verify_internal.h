@@ -3,7 +3,6 @@
 #ifndef PRX_VERIFY_INTERNAL_H
 #define PRX_VERIFY_INTERNAL_H
 
-#include "libdata/dali.h"
 #include "libdata/index.h"
 #include "libdata/path.h"
 #include "libdata/skip.h"
@@ -44,8 +43,8 @@ struct verify_part {
     bool is_unreadable; /* its samples are not read */
     bool is_wrong;      /* not as its index has it */
     struct prx_shard found;
-    struct prx_dali dali; /* as it should be */
-    bool is_dali_right;   /* as it stands */
+    bool is_dali_right; /* the .idx that stands */
+    bool is_dali_unfit; /* it can have none */
 };
 
 /* An index.json, there or missing, and its parts. */
@@ -76,6 +75,9 @@ void prx_verify_plan_release(struct verify_plan *plan);
 PRX_MUST_USE int prx_verify_part(const struct verify_plan *plan,
                                  struct verify_part *part,
                                  const struct prx_verify_opts *opts);
+
+/** prx_verify_part_dali - write the .idx of @part, which is not unfit. */
+PRX_MUST_USE int prx_verify_part_dali(const struct verify_part *part);
 
 /** prx_verify_set_repair - write index and .idx anew where they are wrong. */
 PRX_MUST_USE int prx_verify_set_repair(struct verify_plan *plan, size_t i_set,

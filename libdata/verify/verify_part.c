@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libdata/dali.h"
 #include "libdata/outfile.h"
 #include "libdata/source.h"
 #include "libdata/verify/verify_internal.h"
@@ -27,6 +28,8 @@ struct walk {
     struct prx_buf *dali;
     char *line; /* of it, that comes next; NULL: no more are looked at */
     uint64_t n_samples_told;
+    struct prx_dali made; /* as the .idx should be */
+    bool keeps_lines;     /* of it; else only whether it is fit */
     uint64_t *places;
     size_t cap_places;
     bool has_rejects;
@@ -37,6 +40,7 @@ static void walk_release(struct walk *walk)
     prx_skip_release(&walk->skip);
     prx_str_release(&walk->dali_path);
     prx_buf_unref(walk->dali);
+    prx_dali_release(&walk->made);
     free(walk->is_there);
     free(walk->places);
 }
@@ -59,7 +63,7 @@ static int dali_open(struct walk *walk)
     char *end;
 
     if (!part->is_shard || n_path <= 4 || strcmp(path + n_path - 4, ".tar") != 0) {
-        part->dali.is_unfit = true;
+        walk->made.is_unfit = true;
         return 0;
     }
     PRX_TRY(prx_dali_path(path, &walk->dali_path));
@@ -148,7 +152,7 @@ static int dali_close(struct walk *walk)
 
 static int put_dali(struct walk *walk, const struct prx_sample *sample)
 {
-    struct prx_dali *dali = &walk->part->dali;
+    struct prx_dali *made = &walk->made;
 
     if (sample->n_fields > walk->cap_places) {
         free(walk->places);
@@ -158,10 +162,13 @@ static int put_dali(struct walk *walk, const struct prx_sample *sample)
             return prx_err_nomem("a DALI index");
     }
     for (size_t i = 0; i < sample->n_fields; i++) {
-        dali->is_unfit |= sample->fields[i].bytes != NULL; /* compressed */
+        made->is_unfit |= sample->fields[i].bytes != NULL; /* compressed */
         walk->places[i] = sample->fields[i].offset_bytes;
     }
-    return prx_dali_put(dali, sample, walk->places);
+    PRX_TRY(prx_dali_put(made, sample, walk->places));
+    if (!walk->keeps_lines)
+        prx_str_reset(&made->lines);
+    return 0;
 }
 
 static int walk_sample(struct walk *walk, const struct prx_sample *sample)
@@ -176,7 +183,7 @@ static int walk_sample(struct walk *walk, const struct prx_sample *sample)
         return 0;
     if (sample->reject_reason) {
         /* It is told of when samples are read; the .idx cannot be judged then. */
-        part->dali.is_unfit = walk->has_rejects = true;
+        walk->made.is_unfit = walk->has_rejects = true;
         return 0;
     }
     if (!walk->has_rejects)
@@ -328,8 +335,9 @@ static int look(struct verify_part *part, const struct verify_set *set,
         rc = unreadable(part, rc);
         goto out;
     }
+    part->is_dali_unfit = walk.made.is_unfit;
     PRX_GO(judge_rows(&walk, opts->repairs & PRX_REPAIR_SKIP));
-    if (set && set->wants_dali && !walk.has_dali && !part->dali.is_unfit)
+    if (set && set->wants_dali && !walk.has_dali && !part->is_dali_unfit)
         PRX_GO(prx_verify_note(&part->notes, "dali", part->path, NULL,
                                "has no .idx, and others of its set have"));
     if (part->listed)
@@ -350,4 +358,16 @@ int prx_verify_part(const struct verify_plan *plan, struct verify_part *part,
     if (!part->is_shard && !part->is_folder)
         return 0;
     return look(part, set, opts);
+}
+
+int prx_verify_part_dali(const struct verify_part *part)
+{
+    struct verify_part again = {.path = part->path, .is_shard = true};
+    struct walk walk = {.part = &again, .keeps_lines = true};
+    int rc = walk_all(&walk);
+
+    if (rc == 0 && !walk.made.is_unfit)
+        rc = prx_dali_write(&walk.made, part->path, false);
+    walk_release(&walk);
+    return rc;
 }

@@ -89,9 +89,9 @@ static int repair(const struct verify_set *set, const struct verify_part *parts,
     for (size_t i = 0; i < set->n_parts; i++) {
         const struct verify_part *part = &parts[i];
         is_wrong |= part->is_wrong;
-        if (part->is_dali_right || part->dali.is_unfit)
+        if (part->is_dali_right || part->is_dali_unfit)
             continue;
-        PRX_TRY(prx_dali_write(&part->dali, part->path, false));
+        PRX_TRY(prx_verify_part_dali(part));
         ++*n_written;
     }
     if (!is_wrong)

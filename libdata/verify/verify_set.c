@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libdata/dali.h"
 #include "libdata/journal.h"
 #include "libdata/source.h"
 #include "libdata/verify/verify_internal.h"
@@ -72,7 +73,6 @@ static int add_part(struct verify_plan *plan, const char *path, size_t i_set,
 static void part_release(struct verify_part *part)
 {
     prx_verify_notes_release(&part->notes);
-    prx_dali_release(&part->dali);
     free(part->path);
 }
 
