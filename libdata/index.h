@@ -48,8 +48,8 @@ struct prx_index {
     struct prx_shard *shards;
     size_t n_shards;
     size_t cap_shards;
-    bool is_ours; /* it has a plan: written by this suite */
-    char plan[PRX_HASH_HEX_BYTES];
+    bool is_ours;                  /* it has a plan: of who wrote the shards */
+    char plan[PRX_HASH_HEX_BYTES]; /* "": none, and not written */
     uint64_t n_samples;
     uint64_t n_rejected;
     uint64_t n_bytes;

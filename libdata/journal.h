@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libdata/buf.h"
 #include "libdata/err.h"
 
 #ifdef __cplusplus
@@ -26,6 +27,9 @@ struct prx_journal {
     int fd;
     char *path; /* NULL when closed */
 };
+
+/** prx_journal_path - add the name of the journal that goes with @index_path. */
+PRX_MUST_USE int prx_journal_path(const char *index_path, struct prx_str *out);
 
 /**
  * prx_journal_open - open or create the journal at @path, and lock it.

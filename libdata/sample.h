@@ -38,6 +38,8 @@ struct prx_image; /* libdata/image.h */
 /* Longest key and longest field name, in bytes without the NUL. */
 #define PRX_KEY_BYTES_MAX        4000
 #define PRX_FIELD_NAME_BYTES_MAX 200
+/* Most fields a source gives a sample. */
+#define PRX_FIELDS_MAX 1024
 
 struct prx_field {
     char *name;            /* "jpg", "txt", "latent.npy", owned */
@@ -51,6 +53,9 @@ struct prx_sample {
     char *key;       /* owned */
     uint64_t serial; /* number in its source's order, from 0 */
     char *origin;    /* shard or file it came from, for messages, owned */
+    /* What the skip list that could hide it stands beside (skip.h), owned; NULL where
+     * that is origin.  prx_sample_shard() tells which. */
+    char *shard;
     struct prx_field *fields;
     size_t n_fields;
     size_t cap_fields;
@@ -73,6 +78,10 @@ void prx_sample_move(struct prx_sample *to, struct prx_sample *from);
 
 PRX_MUST_USE int prx_sample_set_key(struct prx_sample *sample, const char *key);
 PRX_MUST_USE int prx_sample_set_origin(struct prx_sample *sample, const char *origin);
+PRX_MUST_USE int prx_sample_set_shard(struct prx_sample *sample, const char *shard);
+
+/** prx_sample_shard - the shard, folder or list of which it is one; borrowed. */
+const char *prx_sample_shard(const struct prx_sample *sample);
 
 /**
  * prx_sample_put - add or replace field @name; takes the reference @bytes.

@@ -79,6 +79,15 @@ PRX_MUST_USE int prx_sink_open(const char *word, const struct prx_sink_opts *opt
                                uint64_t *n_done_serials, struct prx_sink **out);
 
 /**
+ * prx_sink_call - a destination that hands each sample to @fn, and drops it.
+ *
+ * In order, in the thread that puts, rejected ones too; @fn may reject more.  What it
+ * returns below 0 is the failure of prx_sink_put().
+ */
+PRX_MUST_USE int prx_sink_call(int (*fn)(void *ctx, struct prx_sample *sample),
+                               void *ctx, struct prx_sink **out);
+
+/**
  * prx_sink_put - write @sample, or account for it where it is rejected.
  *
  * Samples come in the order of their serials, their fields loaded.  A rejected

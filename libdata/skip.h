@@ -14,12 +14,16 @@
  *
  * A list that is damaged is an error, not an empty list: samples that somebody
  * has taken out must not come back unseen.
+ *
+ * A struct prx_skip is one list; a prx_skip_set gathers rows for the lists of many
+ * shards, which tools that find samples to hide then add to what is there.
  */
 #ifndef PRX_LIBDATA_SKIP_H
 #define PRX_LIBDATA_SKIP_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "libdata/buf.h"
 #include "libdata/err.h"
@@ -55,6 +59,13 @@ PRX_MUST_USE int prx_skip_read(struct prx_skip *skip, const char *shard_path);
 /** prx_skip_find - why @key is hidden; NULL where it is not.  Rows are sorted. */
 const char *prx_skip_find(const struct prx_skip *skip, const char *key);
 
+/** prx_skip_find_row - the row of @key, below n_rows; n_rows where there is none. */
+size_t prx_skip_find_row(const struct prx_skip *skip, const char *key);
+
+/* Of row @i; valid until rows are added. */
+const char *prx_skip_key(const struct prx_skip *skip, size_t i);
+const char *prx_skip_reason(const struct prx_skip *skip, size_t i);
+
 /**
  * prx_skip_add - hide @key, for @reason, whose control characters become spaces.
  *
@@ -83,6 +94,32 @@ PRX_MUST_USE int prx_skip_path(const char *shard_path, struct prx_str *out);
  * The list's name and a hash of its bytes; nothing where there is no list.
  */
 PRX_MUST_USE int prx_skip_plan(const char *shard_path, struct prx_str *plan);
+
+/* Memory: the keys and reasons, and 16 bytes a row.  One thread at a time. */
+struct prx_skip_set;
+
+PRX_MUST_USE int prx_skip_set_new(struct prx_skip_set **out);
+void prx_skip_set_free(struct prx_skip_set *set); /* NULL is fine */
+
+/**
+ * prx_skip_set_add - hide @key of @shard_path (of a sample: prx_sample_shard()).
+ *
+ * Nothing is written yet.  Errors: PRX_EINVAL (a key that no sample can have),
+ * PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_skip_set_add(struct prx_skip_set *set, const char *shard_path,
+                                  const char *key, const char *reason);
+
+/**
+ * prx_skip_set_write - add all rows to the lists that are there, in order of path.
+ *
+ * A key that a list has keeps its reason.  Each list changes atomically: a run that
+ * was stopped between two is made good by the next one.
+ * @n_added: rows that were not there before; NULL to discard.
+ * Errors: PRX_ENOENT (no such shard), PRX_ECORRUPT (a list that is damaged), PRX_EIO,
+ *         PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_skip_set_write(struct prx_skip_set *set, uint64_t *n_added);
 
 #ifdef __cplusplus
 }

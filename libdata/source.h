@@ -28,6 +28,7 @@
 #include <stdbool.h>
 
 #include "libdata/err.h"
+#include "libdata/path.h"
 #include "libdata/sample.h"
 
 #ifdef __cplusplus
@@ -58,11 +59,14 @@ struct prx_source_opts {
      */
     int rank;
     int world;
-    uint64_t n_member_bytes_max; /* larger files and members are rejected; 0 = 1 GiB */
     struct prx_list_opts lists;
     void (*on_notice)(const char *text); /* what a user should know; NULL: nobody */
     /* "pipe:CMD" is run: the user has typed it, no file holds it. */
     bool may_run;
+    /* Files and members that are larger, alone or those of one sample together, are
+     * rejected; 0 = 1 GiB. */
+    uint64_t n_member_bytes_max;
+    bool with_hidden; /* skip lists are not looked at */
 };
 
 /**
@@ -76,6 +80,18 @@ struct prx_source_opts {
 PRX_MUST_USE int prx_source_open(const char *const *words, size_t n_words,
                                  const struct prx_source_opts *opts,
                                  struct prx_source **out);
+
+/**
+ * prx_source_spell - add what @word's braces and globs name, one by one, to @out.
+ *
+ * A word that is something already ("-", a scheme's, what is there) is added as it
+ * is.  Each of @out means, to prx_source_open(), its part of @word.
+ * Errors: PRX_ENOENT (nothing matches a glob), PRX_EINVAL, PRX_EIO, PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_source_spell(const char *word, struct prx_paths *out);
+
+/** prx_source_is_shard - does @path end as the names of tar shards do? */
+bool prx_source_is_shard(const char *path);
 
 /**
  * prx_source_shuffle - @inner (taken) in an order that only @seed decides.

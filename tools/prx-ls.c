@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* prx-ls - list the samples of any source: keys, fields, sizes. */
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "libdata/skip.h"
 #include "tools/tool.h"
 
 static struct {
     bool is_long;
     bool is_json;
+    bool is_hidden;
 } cfg;
 
 /* clang-format off */
@@ -16,6 +20,8 @@ static const struct opt_row rows[] = {
      "add the picture's size in pixels and all bytes of the sample", 0, 0},
     {0, "json", OPT_FLAG, &cfg.is_json, NULL,
      "print one JSON object a line", 0, 0},
+    {0, "hidden", OPT_FLAG, &cfg.is_hidden, NULL,
+     "list only what skip lists hide, with the reason", 0, 0},
 };
 /* clang-format on */
 
@@ -98,6 +104,57 @@ static int list_sample(struct prx_sample *sample)
     return ferror(stdout) ? prx_err_sys("standard output") : 0;
 }
 
+static int print_hidden(const char *key, const char *reason)
+{
+    char escaped[4 * PRX_KEY_BYTES_MAX];
+
+    if (!cfg.is_json) {
+        printf("%s\t", prx_escape(key, escaped, sizeof(escaped)));
+        printf("%s\n", prx_escape(reason, escaped, sizeof(escaped)));
+        return 0;
+    }
+    json_t *line = json_pack("{s:o, s:o}", "key", tool_json_text(key), "reason",
+                             tool_json_text(reason));
+    if (!line)
+        return prx_err_nomem("a line");
+    json_dumpf(line, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(line);
+    return 0;
+}
+
+/* The list of one shard at a time: samples come shard by shard. */
+static int list_hidden(const char **operands, size_t n_operands)
+{
+    struct prx_source *source = NULL;
+    struct prx_sample sample = {0};
+    struct prx_skip skip = {0};
+    char *shard = NULL;
+    int rc;
+
+    PRX_GO(tool_source_open_all(operands, n_operands, &source));
+    while ((rc = prx_source_next(source, &sample)) > 0) {
+        if (!shard || strcmp(shard, prx_sample_shard(&sample)) != 0) {
+            free(shard);
+            shard = NULL;
+            prx_skip_release(&skip);
+            PRX_GO(prx_strdup(prx_sample_shard(&sample), &shard));
+            PRX_GO(prx_skip_read(&skip, shard));
+        }
+        const char *reason = prx_skip_find(&skip, sample.key);
+        if (reason)
+            PRX_GO(print_hidden(sample.key, reason));
+        if (ferror(stdout))
+            PRX_GO(prx_err_sys("standard output"));
+    }
+out:
+    free(shard);
+    prx_skip_release(&skip);
+    prx_sample_release(&sample);
+    prx_source_close(source);
+    return rc;
+}
+
 static int run(const char **operands, size_t n_operands)
 {
     struct prx_source *source = NULL;
@@ -105,6 +162,8 @@ static int run(const char **operands, size_t n_operands)
     uint64_t n_rejected = 0;
     int rc;
 
+    if (cfg.is_hidden)
+        return list_hidden(operands, n_operands);
     PRX_GO(tool_source_open(operands, n_operands, &source));
     while ((rc = prx_source_next(source, &sample)) > 0) {
         if (!sample.reject_reason)

@@ -356,7 +356,8 @@ static void on_notice(const char *text)
     prx_log_warning("%s", text);
 }
 
-int tool_source_open(const char **operands, size_t n_operands, struct prx_source **out)
+static int open_source(const char **operands, size_t n_operands, bool with_hidden,
+                       struct prx_source **out)
 {
     const struct prx_source_opts opts = {
         .rank = (int)tool_common.rank,
@@ -371,6 +372,7 @@ int tool_source_open(const char **operands, size_t n_operands, struct prx_source
         },
         .on_notice = on_notice,
         .may_run = true,
+        .with_hidden = with_hidden,
     };
 
     *out = NULL;
@@ -381,6 +383,17 @@ int tool_source_open(const char **operands, size_t n_operands, struct prx_source
         if (strcmp(operands[i], "-") == 0 && isatty(STDIN_FILENO))
             return tool_usage("-: a tar is not read from a terminal");
     return prx_source_open(operands, n_operands, &opts, out);
+}
+
+int tool_source_open(const char **operands, size_t n_operands, struct prx_source **out)
+{
+    return open_source(operands, n_operands, false, out);
+}
+
+int tool_source_open_all(const char **operands, size_t n_operands,
+                         struct prx_source **out)
+{
+    return open_source(operands, n_operands, true, out);
 }
 
 void tool_warn_reject(const struct prx_sample *sample, uint64_t n_before)

@@ -91,6 +91,10 @@ void tool_tell(int rc);
 PRX_MUST_USE int tool_source_open(const char **operands, size_t n_operands,
                                   struct prx_source **out);
 
+/** tool_source_open_all - the same, with the samples that skip lists hide. */
+PRX_MUST_USE int tool_source_open_all(const char **operands, size_t n_operands,
+                                      struct prx_source **out);
+
 /**
  * tool_pipeline - run source -> stages -> -o DEST with all the common options.
  *

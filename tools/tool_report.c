@@ -143,7 +143,12 @@ int tool_report_judge(const struct tool_report *report, uint64_t n_read)
 
     if ((double)report->n_rejected <= n_allowed)
         return 0;
-    prx_log_error("%" PRIu64 " of %" PRIu64 " samples rejected, and --max-errors is %s",
-                  report->n_rejected, n_read, tool_common.max_errors);
+    if (report->what)
+        prx_log_error("%" PRIu64 " %s in %" PRIu64 " samples, and --max-errors is %s",
+                      report->n_rejected, report->what, n_read, tool_common.max_errors);
+    else
+        prx_log_error("%" PRIu64 " of %" PRIu64
+                      " samples rejected, and --max-errors is %s",
+                      report->n_rejected, n_read, tool_common.max_errors);
     return TOOL_REJECTS;
 }

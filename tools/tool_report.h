@@ -19,6 +19,7 @@ struct tool_report {
     uint64_t n_rejected;
     double max_errors; /* a count, or a share of samples */
     bool is_share;
+    const char *what; /* is counted; NULL: "samples rejected" */
 };
 
 /** tool_report_open - begin the files that are asked for. */

@@ -41,6 +41,18 @@ static int lock_named(int fd, const char *path, bool *is_named)
     return 0;
 }
 
+/* "a/x.index.json" has "a/.x.prx-journal". */
+int prx_journal_path(const char *index_path, struct prx_str *out)
+{
+    const char *slash = strrchr(index_path, '/');
+    const char *base = slash ? slash + 1 : index_path;
+    size_t n_base = strlen(base), n_end = strlen("index.json");
+
+    PRX_BUG_IF(n_base < n_end || strcmp(base + n_base - n_end, "index.json") != 0);
+    return prx_str_printf(out, "%.*s.%.*sprx-journal", (int)(base - index_path),
+                          index_path, (int)(n_base - n_end), base);
+}
+
 int prx_journal_open(struct prx_journal *journal, const char *path)
 {
     bool is_named = false;

@@ -196,12 +196,12 @@ int prx_index_write(const char *path, const struct prx_index *index, const char 
 {
     char *text = NULL;
     json_t *list = list_shards(index);
-    json_t *root = json_pack("{ss si so sI sI sI ss ss*}", "__kind__", kind,
+    json_t *root = json_pack("{ss si so sI sI sI ss* ss*}", "__kind__", kind,
                              "wids_version", 1, "shardlist", list, "samples",
                              (json_int_t)index->n_samples, "rejected",
                              (json_int_t)index->n_rejected, "bytes",
-                             (json_int_t)index->n_bytes, "plan", index->plan, "tool",
-                             tool);
+                             (json_int_t)index->n_bytes, "plan",
+                             index->plan[0] ? index->plan : NULL, "tool", tool);
     int rc = 0;
 
     if (!root || (extra && json_object_update_missing(root, extra) < 0) ||

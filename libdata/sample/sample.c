@@ -28,6 +28,7 @@ void prx_sample_reset(struct prx_sample *sample)
         field_release(&sample->fields[i]);
     free(sample->key);
     free(sample->origin);
+    free(sample->shard);
     json_decref(sample->meta);
     prx_image_free(sample->image);
     if (sample->reject_reason != no_reason)
@@ -54,22 +55,33 @@ void prx_sample_move(struct prx_sample *to, struct prx_sample *from)
     *from = (struct prx_sample){0};
 }
 
-int prx_sample_set_key(struct prx_sample *sample, const char *key)
+static int set_text(char **text, const char *value)
 {
     char *copy;
-    PRX_TRY(prx_strdup(key, &copy));
-    free(sample->key);
-    sample->key = copy;
+    PRX_TRY(prx_strdup(value, &copy));
+    free(*text);
+    *text = copy;
     return 0;
+}
+
+int prx_sample_set_key(struct prx_sample *sample, const char *key)
+{
+    return set_text(&sample->key, key);
 }
 
 int prx_sample_set_origin(struct prx_sample *sample, const char *origin)
 {
-    char *copy;
-    PRX_TRY(prx_strdup(origin, &copy));
-    free(sample->origin);
-    sample->origin = copy;
-    return 0;
+    return set_text(&sample->origin, origin);
+}
+
+int prx_sample_set_shard(struct prx_sample *sample, const char *shard)
+{
+    return set_text(&sample->shard, shard);
+}
+
+const char *prx_sample_shard(const struct prx_sample *sample)
+{
+    return sample->shard ? sample->shard : sample->origin;
 }
 
 /* Where @name stands, or would stand. */
@@ -270,6 +282,9 @@ static int parse_meta(const struct prx_field *field, json_t **out)
 {
     json_error_t fault;
 
+    *out = NULL;
+    if (field->n_bytes == 0)
+        return prx_err(PRX_ECORRUPT, "field json: empty");
     *out = json_loadb((const char *)field->bytes->bytes, field->bytes->n_bytes,
                       JSON_ALLOW_NUL, &fault);
     if (!*out && json_error_code(&fault) == json_error_out_of_memory)

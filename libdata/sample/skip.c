@@ -13,12 +13,12 @@
 
 #define N_SKIP_BYTES_MAX ((uint64_t)1 << 32)
 
-static const char *key_of(const struct prx_skip *skip, size_t i)
+const char *prx_skip_key(const struct prx_skip *skip, size_t i)
 {
     return skip->text.bytes + skip->rows[i].key_place;
 }
 
-static const char *reason_of(const struct prx_skip *skip, size_t i)
+const char *prx_skip_reason(const struct prx_skip *skip, size_t i)
 {
     return skip->text.bytes + skip->rows[i].reason_place;
 }
@@ -79,9 +79,9 @@ static int parse_line(struct prx_skip *skip, const char *line, size_t n_line, si
         return prx_err(PRX_ECORRUPT, "line %zu: not KEY, a tab, REASON", i + 1);
     size_t n_key = (size_t)(tab - line);
     PRX_TRY(add_row(skip, line, n_key, tab + 1, n_line - n_key - 1));
-    if (prx_key_check(key_of(skip, i)) < 0)
+    if (prx_key_check(prx_skip_key(skip, i)) < 0)
         return prx_err(PRX_ECORRUPT, "line %zu: %s", i + 1, prx_err_message());
-    if (i > 0 && strcmp(key_of(skip, i - 1), key_of(skip, i)) >= 0)
+    if (i > 0 && strcmp(prx_skip_key(skip, i - 1), prx_skip_key(skip, i)) >= 0)
         return prx_err(PRX_ECORRUPT, "line %zu: keys are not in byte order", i + 1);
     return 0;
 }
@@ -130,21 +130,28 @@ out:
     return rc;
 }
 
-const char *prx_skip_find(const struct prx_skip *skip, const char *key)
+size_t prx_skip_find_row(const struct prx_skip *skip, const char *key)
 {
     size_t i_low = 0, i_high = skip->n_rows;
 
     while (i_low < i_high) {
         size_t i = i_low + (i_high - i_low) / 2;
-        int order = strcmp(key_of(skip, i), key);
+        int order = strcmp(prx_skip_key(skip, i), key);
         if (order == 0)
-            return reason_of(skip, i);
+            return i;
         if (order < 0)
             i_low = i + 1;
         else
             i_high = i;
     }
-    return NULL;
+    return skip->n_rows;
+}
+
+const char *prx_skip_find(const struct prx_skip *skip, const char *key)
+{
+    size_t i = prx_skip_find_row(skip, key);
+
+    return i < skip->n_rows ? prx_skip_reason(skip, i) : NULL;
 }
 
 /* qsort(3) hands no context along, and rows are places: sort pointers to keys. */
@@ -173,7 +180,7 @@ int prx_skip_sort(struct prx_skip *skip)
     if (!keyed)
         return prx_err_nomem("a skip list");
     for (size_t i = 0; i < skip->n_rows; i++)
-        keyed[i] = (struct keyed){key_of(skip, i), skip->rows[i]};
+        keyed[i] = (struct keyed){prx_skip_key(skip, i), skip->rows[i]};
     qsort(keyed, skip->n_rows, sizeof(*keyed), compare_keyed);
     for (size_t i = 0; i < skip->n_rows; i++)
         if (i == 0 || strcmp(keyed[i].key, keyed[i - 1].key) != 0)
@@ -196,7 +203,8 @@ int prx_skip_write(struct prx_skip *skip, const char *shard_path)
         goto out;
     }
     for (size_t i = 0; i < skip->n_rows; i++)
-        PRX_GO(prx_str_printf(&text, "%s\t%s\n", key_of(skip, i), reason_of(skip, i)));
+        PRX_GO(prx_str_printf(&text, "%s\t%s\n", prx_skip_key(skip, i),
+                              prx_skip_reason(skip, i)));
     rc = prx_file_put(path.bytes, text.bytes, text.n_bytes);
 out:
     prx_str_release(&path);

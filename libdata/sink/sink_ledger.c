@@ -36,7 +36,7 @@ static int open_names(struct prx_ledger *ledger, const struct prx_ledger_place *
     PRX_GO(prx_str_printf(&path, "%s%sindex.json", place->folder, place->prefix));
     PRX_GO(prx_strdup(path.bytes, &ledger->index_path));
     prx_str_reset(&path);
-    PRX_GO(prx_str_printf(&path, "%s.%sprx-journal", place->folder, place->prefix));
+    PRX_GO(prx_journal_path(ledger->index_path, &path));
     PRX_GO(prx_strdup(path.bytes, journal_path));
 out:
     prx_str_release(&path);

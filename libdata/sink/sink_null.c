@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* "null:": count, and drop. */
+/* "null:": count, and drop; where a function is given, that sees each sample first. */
 #include <stdlib.h>
 
 #include "libdata/sink/sink_internal.h"
@@ -7,12 +7,17 @@
 struct sink_null {
     struct prx_sink base;
     struct prx_sink_totals totals;
+    int (*fn)(void *ctx, struct prx_sample *sample); /* or NULL */
+    void *ctx;
 };
 
 static int null_put(struct prx_sink *sink, struct prx_sample *sample)
 {
-    struct prx_sink_totals *totals = &((struct sink_null *)sink)->totals;
+    struct sink_null *null = (struct sink_null *)sink;
+    struct prx_sink_totals *totals = &null->totals;
 
+    if (null->fn)
+        PRX_TRY(null->fn(null->ctx, sample));
     if (sample->reject_reason) {
         totals->n_rejected++;
     } else {
@@ -43,15 +48,23 @@ static void null_release(struct prx_sink *sink)
 static const struct prx_sink_ops null_ops = {null_put, null_finish, null_release,
                                              null_abort, NULL};
 
-int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
-                       uint64_t *n_done_serials, struct prx_sink **out)
+int prx_sink_call(int (*fn)(void *ctx, struct prx_sample *sample), void *ctx,
+                  struct prx_sink **out)
 {
     struct sink_null *null = calloc(1, sizeof(*null));
 
-    (void)word, (void)opts, (void)n_done_serials;
     if (!null)
         return prx_err_nomem("a sink");
     null->base.ops = &null_ops;
+    null->fn = fn;
+    null->ctx = ctx;
     *out = &null->base;
     return 0;
+}
+
+int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
+                       uint64_t *n_done_serials, struct prx_sink **out)
+{
+    (void)word, (void)opts, (void)n_done_serials;
+    return prx_sink_call(NULL, NULL, out);
 }

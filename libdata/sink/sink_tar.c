@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "libdata/dali.h"
 #include "libdata/hash.h"
 #include "libdata/outfile.h"
 #include "libdata/sink/sink_internal.h"
@@ -51,15 +52,15 @@ struct sink_tar {
     bool is_open;
     struct prx_outfile file;
     struct prx_hasher *hasher;
-    struct prx_str dali; /* lines of the .idx */
-    bool is_dali_fit;    /* no name has a space in it */
+    struct prx_dali dali; /* the .idx */
     struct prx_str last_key;
     uint64_t n_shards_done;
 
     struct prx_str headers; /* of one sample */
     struct prx_str name;
-    struct iovec *parts;
-    size_t cap_parts;
+    struct iovec *parts; /* three a field */
+    uint64_t *places;    /* where each field begins in the shard */
+    size_t cap_fields;
 };
 
 static void pattern_release(struct pattern *pattern)
@@ -142,8 +143,7 @@ static int shard_begin(struct sink_tar *tar)
     int rc = 0;
 
     tar->is_open = true;
-    tar->is_dali_fit = !tar->is_stdout && !tar->no_dali_index;
-    prx_str_reset(&tar->dali);
+    prx_dali_reset(&tar->dali);
     prx_str_reset(&tar->last_key);
     if (tar->is_stdout)
         return 0;
@@ -173,21 +173,13 @@ static int write_parts(struct sink_tar *tar, int n_parts)
 static int commit_dali(struct sink_tar *tar)
 {
     struct prx_str path = {0};
-    struct prx_outfile file = {.fd = -1};
-    char head[32];
     int rc = 0;
 
-    size_t n_stem = strlen(tar->shard.name) - 4;
-    int n_head = snprintf(head, sizeof(head), "v1.2 %llu\n",
-                          (unsigned long long)tar->shard.n_samples);
-    PRX_GO(prx_str_printf(&path, "%s%.*s.idx", tar->pattern.folder, (int)n_stem,
-                          tar->shard.name));
-    PRX_GO(prx_outfile_open(&file, path.bytes));
-    PRX_GO(prx_outfile_write(&file, head, (size_t)n_head));
-    PRX_GO(prx_outfile_write(&file, tar->dali.bytes, tar->dali.n_bytes));
-    PRX_GO(prx_outfile_commit(&file, tar->no_sync));
+    if (tar->no_dali_index || tar->dali.is_unfit)
+        return 0;
+    PRX_GO(prx_str_printf(&path, "%s%s", tar->pattern.folder, tar->shard.name));
+    rc = prx_dali_write(&tar->dali, path.bytes, tar->no_sync);
 out:
-    prx_outfile_abort(&file);
     prx_str_release(&path);
     return rc;
 }
@@ -204,8 +196,7 @@ static int shard_commit(struct sink_tar *tar, uint64_t next_serial)
     tar->shard.next_serial = next_serial;
     PRX_TRY(write_end(tar));
     prx_hasher_hex(tar->hasher, tar->shard.xxh128);
-    if (tar->is_dali_fit)
-        PRX_TRY(commit_dali(tar));
+    PRX_TRY(commit_dali(tar));
     PRX_TRY(prx_outfile_commit(&tar->file, tar->no_sync));
     PRX_TRY(prx_ledger_put(&tar->ledger, &tar->shard));
     tar->is_open = false;
@@ -217,15 +208,19 @@ static int shard_commit(struct sink_tar *tar, uint64_t next_serial)
     return 0;
 }
 
-static int reserve_parts(struct sink_tar *tar, size_t n_parts)
+static int reserve_fields(struct sink_tar *tar, size_t n_fields)
 {
-    if (n_parts <= tar->cap_parts)
+    if (n_fields <= tar->cap_fields)
         return 0;
-    struct iovec *grown = realloc(tar->parts, n_parts * sizeof(*grown));
-    if (!grown)
+    struct iovec *parts = realloc(tar->parts, 3 * n_fields * sizeof(*parts));
+    if (!parts)
         return prx_err_nomem("a sample");
-    tar->parts = grown;
-    tar->cap_parts = n_parts;
+    tar->parts = parts;
+    uint64_t *places = realloc(tar->places, n_fields * sizeof(*places));
+    if (!places)
+        return prx_err_nomem("a sample");
+    tar->places = places;
+    tar->cap_fields = n_fields;
     return 0;
 }
 
@@ -240,7 +235,7 @@ static int lay_out(struct sink_tar *tar, const struct prx_sample *sample,
 
     prx_str_reset(headers);
     *n_bytes = 0;
-    PRX_TRY(reserve_parts(tar, 3 * sample->n_fields));
+    PRX_TRY(reserve_fields(tar, sample->n_fields));
     for (size_t i = 0; i < sample->n_fields; i++) {
         const struct prx_field *field = &sample->fields[i];
         size_t n_pad = -(size_t)field->n_bytes % N_BLOCK_BYTES;
@@ -262,29 +257,19 @@ static int lay_out(struct sink_tar *tar, const struct prx_sample *sample,
     return 0;
 }
 
-/* "ext offset size name" of each field, a line a sample (DALI wds2idx, v1.2). */
-static int add_dali_line(struct sink_tar *tar, const struct prx_sample *sample)
+/* Note where the sample that is laid out is going to be. */
+static int add_dali(struct sink_tar *tar, const struct prx_sample *sample)
 {
     uint64_t at_bytes = tar->shard.n_bytes;
 
-    if (!tar->is_dali_fit || strpbrk(sample->key, " ")) {
-        tar->is_dali_fit = false;
+    if (tar->is_stdout || tar->no_dali_index)
         return 0;
-    }
     for (size_t i = 0; i < sample->n_fields; i++) {
-        const struct prx_field *field = &sample->fields[i];
-        if (field->name[0] == '\0' || strchr(field->name, ' ')) {
-            tar->is_dali_fit = false;
-            return 0;
-        }
-        at_bytes += tar->parts[3 * i].iov_len;
-        PRX_TRY(prx_str_printf(&tar->dali, "%s%s %llu %llu %s.%s", i ? " " : "",
-                               field->name, (unsigned long long)at_bytes,
-                               (unsigned long long)field->n_bytes, sample->key,
-                               field->name));
-        at_bytes += tar->parts[3 * i + 1].iov_len + tar->parts[3 * i + 2].iov_len;
+        const struct iovec *part = &tar->parts[3 * i];
+        tar->places[i] = at_bytes + part[0].iov_len;
+        at_bytes = tar->places[i] + part[1].iov_len + part[2].iov_len;
     }
-    return prx_str_puts(&tar->dali, "\n");
+    return prx_dali_put(&tar->dali, sample, tar->places);
 }
 
 static bool is_full(const struct sink_tar *tar, uint64_t n_more_bytes)
@@ -327,7 +312,7 @@ static int tar_put(struct prx_sink *sink, struct prx_sample *sample)
     }
     if (!tar->is_open)
         PRX_TRY(shard_begin(tar));
-    PRX_TRY(add_dali_line(tar, sample));
+    PRX_TRY(add_dali(tar, sample));
     PRX_TRY(write_parts(tar, (int)(3 * sample->n_fields)));
     if (!tar->is_stdout && !tar->no_sync)
         prx_outfile_push(&tar->file);
@@ -375,12 +360,13 @@ static void tar_release(struct prx_sink *sink)
         prx_ledger_release(&tar->ledger);
     prx_hasher_free(tar->hasher);
     pattern_release(&tar->pattern);
-    prx_str_release(&tar->dali);
+    prx_dali_release(&tar->dali);
     prx_str_release(&tar->last_key);
     prx_str_release(&tar->headers);
     prx_str_release(&tar->name);
     prx_str_release(&tar->shard_name);
     free(tar->parts);
+    free(tar->places);
     free(tar);
 }
 
@@ -451,7 +437,7 @@ int prx_sink_tar_open(const char *word, const struct prx_sink_opts *opts,
     tar->n_shard_samples_max = opts->n_shard_samples_max;
     tar->no_sync = opts->no_sync;
     tar->no_dali_index = opts->no_dali_index;
-    PRX_GO(reserve_parts(tar, 12));
+    PRX_GO(reserve_fields(tar, 4));
     PRX_GO(prx_hasher_new(&tar->hasher));
     if (strcmp(word, "-") == 0) {
         PRX_GO(open_stdout(tar, opts));

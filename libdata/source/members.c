@@ -337,14 +337,44 @@ static int pass_member(struct prx_members *members)
     return 0;
 }
 
+/*
+ * Is there a mark of the end behind the last member of a tar?  Something is; of a plain
+ * file it can be seen that it is no header without its member.
+ */
+static int has_end(struct prx_members *members)
+{
+    uint64_t at_bytes = members->stream->n_bytes / N_BLOCK_BYTES * N_BLOCK_BYTES;
+    const uint8_t *block = members->block;
+    size_t n_got;
+
+    if (members->end_bytes == 0)
+        return true;
+    if (position(members) <= members->end_bytes)
+        return false;
+    if (members->kind != SHARD_PLAIN || at_bytes < N_BLOCK_BYTES ||
+        !go_to(members, (int64_t)(at_bytes - N_BLOCK_BYTES)))
+        return true;
+    PRX_TRY(read_stream(members, N_BLOCK_BYTES, &n_got));
+    /* It was there a moment ago; members tell of what is wrong. */
+    return n_got < N_BLOCK_BYTES ||
+           (block[0] == 0 && memcmp(block, block + 1, N_BLOCK_BYTES - 1) == 0);
+}
+
 /* The archive is at its end: is the stream, and does it end well? */
 static int end(struct prx_members *members)
 {
+    uint64_t at_bytes = position(members);
     size_t n_got = 1;
 
-    if (members->kind != SHARD_ZIP && members->end_bytes > 0 &&
-        position(members) <= members->end_bytes)
-        return torn(members, position(members), "no mark of the end");
+    if (members->kind == SHARD_PLAIN && at_bytes > members->stream->n_bytes)
+        return torn(members, members->stream->n_bytes,
+                    "the end of the data is missing");
+    if (members->kind != SHARD_ZIP) {
+        int has = has_end(members);
+        PRX_TRY(has);
+        if (!has)
+            return torn(members, at_bytes, "no mark of the end");
+    }
     if (members->io.code < 0)
         return prx_err_restore(&members->io);
     while (!members->stream->ops->seek && n_got > 0)
@@ -387,7 +417,9 @@ int prx_members_next(struct prx_members *members, struct prx_member *out)
         if (got != ARCHIVE_OK && got != ARCHIVE_WARN)
             return torn_by_libarchive(members);
     } while (archive_entry_filetype(entry) == AE_IFDIR);
-    members->has_bytes = archive_entry_filetype(entry) == AE_IFREG;
+    /* A sparse file takes less of the tar than its size. */
+    members->has_bytes = archive_entry_filetype(entry) == AE_IFREG &&
+                         archive_entry_sparse_count(entry) == 0;
     members->begin_bytes = members->end_bytes = position(members);
     members->n_bytes = (uint64_t)archive_entry_size(entry);
     *out = (struct prx_member){

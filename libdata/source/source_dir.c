@@ -280,12 +280,18 @@ static int add_file(struct source_dir *dir, struct prx_sample *sample, size_t i,
 
     prx_str_reset(&dir->path);
     PRX_TRY(prx_str_printf(&dir->path, "%s/%s", dir->root, name));
-    if (!sample->key)
+    if (!sample->key) {
         PRX_TRY(prx_sample_begin(sample, name, n_key, dir->path.bytes));
+        PRX_TRY(prx_sample_set_shard(sample, dir->root));
+    }
     if (file->n_bytes == NOT_A_FILE)
         prx_sample_reject(sample, "read", "%s: not a regular file", dir->path.bytes);
     else if (file->n_bytes > dir->n_member_bytes_max)
         prx_sample_reject(sample, "read", "%s: larger than the limit", dir->path.bytes);
+    else if (file->n_bytes > dir->n_member_bytes_max - prx_sample_bytes(sample))
+        prx_sample_reject(sample, "read",
+                          "%s: larger than the limit with those before it",
+                          dir->path.bytes);
     else
         return prx_sample_add_file(sample, name, n_key, NULL, dir->path.bytes, 0,
                                    file->n_bytes);
@@ -364,7 +370,8 @@ static int open_folder(const char *const *paths, size_t n_paths,
     PRX_GO(prx_strdup(paths[0], &dir->root));
     for (size_t n = strlen(dir->root); n > 1 && dir->root[n - 1] == '/'; n--)
         dir->root[n - 1] = '\0';
-    PRX_GO(prx_skip_read(&dir->skip, dir->root));
+    if (!opts->with_hidden)
+        PRX_GO(prx_skip_read(&dir->skip, dir->root));
     PRX_GO(prx_hasher_new(&dir->hasher));
     PRX_GO(list_folder(dir, "", NULL));
     prx_skip_release(&dir->skip);

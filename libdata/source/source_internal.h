@@ -115,13 +115,6 @@ PRX_MUST_USE int prx_inputs_add(struct prx_inputs *all,
 PRX_MUST_USE int prx_inputs_read(struct prx_inputs *all, const char *const *words,
                                  size_t n_words, const struct prx_source_opts *opts);
 
-/**
- * prx_word_expand - add to @out the paths that @word, without a scheme, spells.
- *
- * Braces, then globs; a path that is there is taken as it stands.
- */
-PRX_MUST_USE int prx_word_expand(const char *word, struct prx_paths *out);
-
 /** prx_path_ends_with - has @path a name before one of @ends, a NULL-ended list? */
 bool prx_path_ends_with(const char *path, const char *const *ends);
 
@@ -141,8 +134,8 @@ bool prx_name_is_reserved(const char *name);
  *
  * The field is the part of @name behind its first @n_key + 1 bytes, lower-cased.
  * Its bytes are @bytes (the reference is taken) or, where that is NULL,
- * @n_bytes at @offset_bytes of @path.  A second file for one field, or a name no
- * output may carry, rejects the sample.
+ * @n_bytes at @offset_bytes of @path.  A second file for one field, a name no output
+ * may carry, or one field too many rejects the sample.
  */
 PRX_MUST_USE int prx_sample_add_file(struct prx_sample *sample, const char *name,
                                      size_t n_key, struct prx_buf *bytes,

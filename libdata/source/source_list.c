@@ -91,7 +91,8 @@ static int list_open(struct source_list *lists, struct prx_sample *sample)
     lists->format = format_of(lists->path);
     lists->i_row = 0;
     prx_skip_release(&lists->skip);
-    PRX_TRY(prx_skip_read(&lists->skip, lists->path));
+    if (!lists->opts.with_hidden)
+        PRX_TRY(prx_skip_read(&lists->skip, lists->path));
     PRX_TRY(name_list(lists));
     int rc = lists->format->open(lists->path, &lists->opts, &lists->list);
     if (rc == 0)
@@ -100,7 +101,8 @@ static int list_open(struct source_list *lists, struct prx_sample *sample)
         return rc == PRX_EINVAL ? prx_err_frame(rc, "%s", lists->path) : rc;
     prx_sample_reject(sample, "read", "%s: %s", lists->path, prx_err_message());
     PRX_TRY(prx_sample_set_origin(sample, lists->path));
-    return prx_sample_set_key(sample, prx_escape(lists->path, shown, sizeof(shown)));
+    return prx_sample_set_key(
+        sample, prx_escape(base_of(lists->path), shown, sizeof(shown)));
 }
 
 /* @sample gets its key and where it comes from; a fault of the key rejects it. */
@@ -115,6 +117,7 @@ static int begin_sample(struct source_list *lists, const struct prx_list_row *ro
                           lists->format->is_text ? "" : " row ",
                           (unsigned long long)row->place));
     PRX_GO(prx_sample_set_origin(sample, text.bytes));
+    PRX_GO(prx_sample_set_shard(sample, lists->path));
     rc = row->values ? prx_list_row_key(row, &key) : 0;
     if (rc == PRX_ECORRUPT)
         prx_sample_reject(sample, "read", "%s", prx_err_message());

@@ -431,7 +431,8 @@ static int open_lmdb(const char *const *paths, size_t n_paths,
     lmdb->n_member_bytes_max =
         opts->n_member_bytes_max ? opts->n_member_bytes_max : PRX_MEMBER_BYTES_MAX;
     PRX_GO(set_paths(lmdb, paths[0]));
-    PRX_GO(prx_skip_read(&lmdb->skip, lmdb->path));
+    if (!opts->with_hidden)
+        PRX_GO(prx_skip_read(&lmdb->skip, lmdb->path));
     rc = open_env(lmdb);
     if (rc == PRX_ECORRUPT || rc == PRX_EFORMAT) {
         /* Of the data, not of the run: others may be read with it. */
@@ -473,7 +474,7 @@ static int add_lmdb(struct prx_inputs *inputs, const char *word,
     int rc = 0;
 
     (void)opts;
-    PRX_GO(prx_word_expand(word + strlen(PRX_LMDB_SCHEME), &found));
+    PRX_GO(prx_source_spell(word + strlen(PRX_LMDB_SCHEME), &found));
     for (size_t i = 0; i < found.n_paths; i++) {
         const char *path = found.paths[i];
         if (stat(path, &st) < 0) {

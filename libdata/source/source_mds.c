@@ -41,6 +41,7 @@ struct source_mds {
     struct prx_mds_file file;
     uint32_t i_sample;
     struct prx_skip skip;
+    bool with_hidden;
     struct mds_reader reader;
     struct prx_str key; /* scratch */
 };
@@ -183,6 +184,7 @@ int mds_open(const char *const *paths, size_t n_paths,
         return prx_err_nomem("an MDS source");
     mds->base.ops = &mds_ops;
     mds->file.fd = -1;
+    mds->with_hidden = opts->with_hidden;
     mds->reader.n_value_bytes_max =
         opts->n_member_bytes_max ? opts->n_member_bytes_max : PRX_MEMBER_BYTES_MAX;
     mds->parts = calloc(n_paths + 1, sizeof(*mds->parts));
@@ -250,7 +252,8 @@ static int part_open(struct source_mds *mds, struct prx_sample *sample)
     char shown[PRX_ERR_TEXT_BYTES / 2];
 
     prx_skip_release(&mds->skip);
-    PRX_TRY(prx_skip_read(&mds->skip, part->path));
+    if (!mds->with_hidden)
+        PRX_TRY(prx_skip_read(&mds->skip, part->path));
     int rc = open_file(mds, part);
     if (rc == PRX_ENOMEM || rc == PRX_EIO || rc == PRX_ENOENT)
         return rc;
@@ -261,7 +264,9 @@ static int part_open(struct source_mds *mds, struct prx_sample *sample)
     prx_sample_reject(sample, "read", "%s; its %" PRIu64 " samples are lost",
                       prx_err_message(), part->n_samples);
     PRX_TRY(prx_sample_set_origin(sample, part->file_path));
-    prx_escape(part->path, shown, sizeof(shown));
+    PRX_TRY(prx_sample_set_shard(sample, part->path));
+    const char *slash = strrchr(part->path, '/');
+    prx_escape(slash ? slash + 1 : part->path, shown, sizeof(shown));
     PRX_TRY(prx_sample_set_key(sample, shown));
     part_close(mds);
     return 0;
@@ -285,6 +290,7 @@ static int mds_next(struct prx_source *source, struct prx_sample *sample)
         PRX_TRY(prx_str_printf(&mds->key, "%s-%06u", mds->parts[mds->i_part].stem,
                                mds->i_sample));
         PRX_TRY(mds_reader_get(&mds->reader, mds->i_sample++, mds->key.bytes, sample));
+        PRX_TRY(prx_sample_set_shard(sample, mds->parts[mds->i_part].path));
         if (!prx_skip_find(&mds->skip, sample->key))
             return 1;
         mds->base.n_hidden++;

@@ -61,6 +61,10 @@ int prx_sample_add_file(struct prx_sample *sample, const char *name, size_t n_ke
                           field, name);
         goto out;
     }
+    if (sample->n_fields == PRX_FIELDS_MAX) {
+        prx_sample_reject(sample, "read", "more than %d fields", PRX_FIELDS_MAX);
+        goto out;
+    }
     if (bytes) {
         rc = prx_sample_put(sample, field, bytes);
         bytes = NULL;

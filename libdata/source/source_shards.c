@@ -31,7 +31,9 @@ struct source_shards {
     const char *path;             /* its place's, */
     char name[PRX_KEY_BYTES_MAX]; /* its name for messages, */
     struct prx_skip skip;         /* its skip list */
-    struct prx_sample sample;     /* being gathered; key NULL: none */
+    bool with_hidden;
+    struct prx_sample sample; /* being gathered; key NULL: none */
+    struct prx_sample torn;   /* tells of a tear, comes behind sample; likewise */
     atomic_bool is_canceled;
 };
 
@@ -71,17 +73,23 @@ static void close_shard(struct source_shards *shards)
 
 /*
  * The shard is useless from here on, as the failure @rc says: reject the sample being
- * gathered, or one named after the shard.  Other failures are passed on.
+ * gathered, or, where there is none or it is rejected already, one named after the
+ * shard's file.  A sample's key has no dot where that name has one, so that a skip list
+ * can name either.  Other failures are passed on.
  */
 static int give_up_shard(struct source_shards *shards, int rc)
 {
+    struct prx_sample *sample = &shards->sample;
+    const char *slash = strrchr(shards->name, '/');
+
     if (rc != PRX_ECORRUPT)
         return rc;
-    if (!shards->sample.key) {
-        PRX_TRY(prx_sample_set_origin(&shards->sample, shards->name));
-        PRX_TRY(prx_sample_set_key(&shards->sample, shards->name));
+    if (!sample->key || sample->reject_reason) {
+        sample = &shards->torn;
+        PRX_TRY(prx_sample_set_origin(sample, shards->name));
+        PRX_TRY(prx_sample_set_key(sample, slash ? slash + 1 : shards->name));
     }
-    prx_sample_reject(&shards->sample, "read", "%s", prx_err_message());
+    prx_sample_reject(sample, "read", "%s", prx_err_message());
     close_shard(shards);
     return 0;
 }
@@ -93,7 +101,8 @@ static int open_shard(struct source_shards *shards, size_t i)
     shards->path = shards->places[i].path;
     shards->kind->show(shards->path, shards->name, sizeof(shards->name));
     prx_skip_release(&shards->skip);
-    if (shards->kind->is_local && strcmp(shards->path, "-") != 0)
+    if (shards->kind->is_local && strcmp(shards->path, "-") != 0 &&
+        !shards->with_hidden)
         PRX_TRY(prx_skip_read(&shards->skip, shards->path));
     PRX_TRY(take_stream(shards, i, &stream));
     int rc = prx_members_open(stream, shards->name, shards->n_member_bytes_max,
@@ -125,16 +134,23 @@ static int turn_to(struct source_shards *shards, const char *name, size_t n_key,
 static int gather(struct source_shards *shards, struct prx_member *member,
                   const char *name, size_t n_key)
 {
+    struct prx_sample *sample = &shards->sample;
     struct prx_buf *bytes = NULL;
 
+    /* What is rejected is not read: it is as large as somebody likes. */
+    if (sample->reject_reason)
+        return 0;
+    if (!member->fault &&
+        member->n_bytes > shards->n_member_bytes_max - prx_sample_bytes(sample))
+        member->fault = "larger than the limit with those before it";
     if (!member->fault && !prx_members_is_plain(shards->members))
         PRX_TRY(prx_members_read(shards->members, member, &bytes));
     if (member->fault) {
-        prx_sample_reject(&shards->sample, "read", "%s: member %s: %s", shards->name,
-                          name, member->fault);
+        prx_sample_reject(sample, "read", "%s: member %s: %s", shards->name, name,
+                          member->fault);
         return 0;
     }
-    return prx_sample_add_file(&shards->sample, name, n_key, bytes, shards->path,
+    return prx_sample_add_file(sample, name, n_key, bytes, shards->path,
                                member->begin_bytes, member->n_bytes);
 }
 
@@ -173,9 +189,10 @@ static int next_in_shard(struct source_shards *shards, struct prx_sample *done)
         if (got != 0)
             return got;
     }
-    if (!shards->sample.key)
+    struct prx_sample *left = shards->sample.key ? &shards->sample : &shards->torn;
+    if (!left->key)
         return 0;
-    prx_sample_move(done, &shards->sample);
+    prx_sample_move(done, left);
     return 1;
 }
 
@@ -228,6 +245,7 @@ static void shards_close(struct prx_source *source)
     free(shards->places);
     prx_skip_release(&shards->skip);
     prx_sample_release(&shards->sample);
+    prx_sample_release(&shards->torn);
     free(shards);
 }
 
@@ -257,6 +275,7 @@ int prx_source_shards_open(const struct prx_shard_kind *kind, const char *const 
     PRX_BUG_IF(kind->n_ahead > PRX_SHARDS_AHEAD_MAX);
     shards->base.ops = &shards_ops;
     shards->kind = kind;
+    shards->with_hidden = opts->with_hidden;
     shards->n_member_bytes_max =
         opts->n_member_bytes_max ? opts->n_member_bytes_max : PRX_MEMBER_BYTES_MAX;
     shards->places = calloc(n_paths + 1, sizeof(*shards->places));

@@ -9,7 +9,7 @@
  * draw is Philox's for (seed, serial), so the order depends on nothing else.
  *
  *     record = n_head u64, head, kept bytes of the fields in their order
- *     head   = key, origin, stage, reason, n_fields, fields
+ *     head   = key, origin, shard, stage, reason, n_fields, fields
  *     field  = name, path, offset_bytes, n_bytes; an empty path: kept
  */
 #include <errno.h>
@@ -61,6 +61,7 @@ static int format_head(struct prx_str *head, const struct prx_sample *sample)
 {
     PRX_TRY(add_text(head, sample->key));
     PRX_TRY(add_text(head, sample->origin));
+    PRX_TRY(add_text(head, sample->shard));
     /* A static string: its address is good as long as this process lives. */
     PRX_TRY(add_u64(head, (uint64_t)(uintptr_t)sample->reject_stage));
     PRX_TRY(add_text(head, sample->reject_reason));
@@ -227,6 +228,9 @@ static int parse_record(struct source_shuffle *shuffle, uint64_t at_bytes,
     const char *head = shuffle->head.bytes;
     PRX_TRY(prx_sample_set_key(sample, take_text(&head)));
     PRX_TRY(prx_sample_set_origin(sample, take_text(&head)));
+    const char *shard = take_text(&head);
+    if (*shard)
+        PRX_TRY(prx_sample_set_shard(sample, shard));
     const char *stage = (const char *)(uintptr_t)take_u64(&head);
     const char *reason = take_text(&head);
     if (stage)

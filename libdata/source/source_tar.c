@@ -61,12 +61,17 @@ static int open_files(const char *const *paths, size_t n_paths,
     return prx_source_shards_open(&file_kind, paths, n_paths, opts, out);
 }
 
-static bool takes_shard(const char *path, const struct stat *st)
+bool prx_source_is_shard(const char *path)
 {
     static const char *const ends[] = {".tar", ".tar.gz", ".tgz", ".tar.zst",
                                        ".tzst", ".tar.xz", ".txz", ".tar.bz2",
                                        ".tbz2", ".tar.lz4", ".zip", NULL};
-    return S_ISREG(st->st_mode) && prx_path_ends_with(path, ends);
+    return prx_path_ends_with(path, ends);
+}
+
+static bool takes_shard(const char *path, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && prx_source_is_shard(path);
 }
 
 const struct prx_source_kind prx_source_tar_kind = {

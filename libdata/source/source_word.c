@@ -11,6 +11,7 @@
 
 #include "libdata/index.h"
 #include "libdata/path.h"
+#include "libdata/skip.h"
 #include "libdata/source/source_internal.h"
 
 #define N_FILES_MAX ((size_t)1 << 20) /* that braces may spell out */
@@ -76,8 +77,22 @@ static const struct prx_source_kind *kind_of(const char *path, const struct stat
     return NULL;
 }
 
+/* How many of a shard's @n_samples its skip list leaves, if all it names are there. */
+static int count_seen(const char *path, const struct prx_source_opts *opts,
+                      uint64_t n_samples, uint64_t *out)
+{
+    struct prx_skip skip = {0};
+
+    if (!opts->with_hidden)
+        PRX_TRY(prx_skip_read(&skip, path));
+    *out = n_samples > skip.n_rows ? n_samples - skip.n_rows : 0;
+    prx_skip_release(&skip);
+    return 0;
+}
+
 /* The shards that the index at @path lists: tars, whatever their names, or an LMDB. */
-static int add_index(struct prx_inputs *all, const char *path)
+static int add_index(struct prx_inputs *all, const char *path,
+                     const struct prx_source_opts *opts)
 {
     struct prx_index index = {0};
     struct prx_str shard = {0};
@@ -99,9 +114,11 @@ static int add_index(struct prx_inputs *all, const char *path)
             rc = prx_err(PRX_EINVAL, "%s: %s: not a file", path, shard.bytes);
             goto out;
         }
+        uint64_t n_seen;
+        PRX_GO(count_seen(shard.bytes, opts, index.shards[i].n_samples, &n_seen));
         const struct prx_source_kind *kind = kind_of(shard.bytes, &st);
         PRX_GO(prx_inputs_add(all, kind ? kind : &prx_source_tar_kind, shard.bytes,
-                              index.shards[i].n_samples));
+                              n_seen));
     }
 out:
     prx_str_release(&shard);
@@ -110,7 +127,8 @@ out:
 }
 
 /* @path, as it stands, names something that is there. */
-static int add_existing(struct prx_inputs *all, const char *path)
+static int add_existing(struct prx_inputs *all, const char *path,
+                        const struct prx_source_opts *opts)
 {
     static const char *const index_ends[] = {".json", NULL};
     struct stat st;
@@ -124,7 +142,7 @@ static int add_existing(struct prx_inputs *all, const char *path)
         return kind->expand ? kind->expand(all, path)
                             : prx_inputs_add(all, kind, path, 0);
     if (S_ISREG(st.st_mode) && prx_path_ends_with(path, index_ends))
-        return add_index(all, path);
+        return add_index(all, path, opts);
     return prx_err(PRX_EINVAL,
                    "%s: not a source: want a folder, a tar (also compressed), a .zip, "
                    "a .jsonl, .csv, .tsv or .parquet list, lmdb:PATH, an index.json, "
@@ -150,14 +168,12 @@ static int add_with_scheme(struct prx_inputs *all, const char *word, size_t n_sc
                    word, (int)n_scheme, word);
 }
 
-int prx_word_expand(const char *word, struct prx_paths *out)
+static int spell_out(const char *word, struct prx_paths *out)
 {
     struct prx_paths spelled = {0};
     struct stat st;
     int rc = 0;
 
-    if (stat(word, &st) == 0)
-        return prx_paths_add(out, word);
     PRX_GO(prx_brace_expand(word, N_FILES_MAX, &spelled));
     for (size_t i = 0; i < spelled.n_paths; i++) {
         const char *path = spelled.paths[i];
@@ -171,6 +187,17 @@ out:
     return rc;
 }
 
+int prx_source_spell(const char *word, struct prx_paths *out)
+{
+    struct stat st;
+
+    if (*word == '\0')
+        return prx_err(PRX_EINVAL, "an empty word is not a source");
+    if (strcmp(word, "-") == 0 || stat(word, &st) == 0 || scheme_bytes(word) > 0)
+        return prx_paths_add(out, word);
+    return spell_out(word, out);
+}
+
 static int add_word(struct prx_inputs *all, const char *word,
                     const struct prx_source_opts *opts)
 {
@@ -180,15 +207,11 @@ static int add_word(struct prx_inputs *all, const char *word,
 
     if (strcmp(word, "-") == 0)
         return prx_inputs_add(all, &prx_source_stream_kind, word, 0);
-    if (*word == '\0')
-        return prx_err(PRX_EINVAL, "an empty word is not a source");
-    if (stat(word, &st) == 0)
-        return add_existing(all, word);
-    if (scheme_bytes(word) > 0)
+    if (scheme_bytes(word) > 0 && stat(word, &st) < 0)
         return add_with_scheme(all, word, scheme_bytes(word), opts);
-    PRX_GO(prx_word_expand(word, &found));
+    PRX_GO(prx_source_spell(word, &found));
     for (size_t i = 0; i < found.n_paths; i++)
-        PRX_GO(add_existing(all, found.paths[i]));
+        PRX_GO(add_existing(all, found.paths[i], opts));
 out:
     prx_paths_release(&found);
     return rc;

@@ -18,7 +18,7 @@ cd ..
 run prx-shard --size 64 --rejects rejects.jsonl --stats stats.json bad -o good/%06d.tar
 is "rejects give status 3" "$status" 3
 is "the good ones are written" "$(prx-ls good/000000.tar | wc -l)" 3
-says "--stats counts" stats.json '"rejected":4,"rejected_by_stage":\{"picture":4\},"kept":3'
+says "--stats counts" stats.json '"rejected":4,"rejected_by_stage":\{"picture":4\},"hidden":0,"kept":3'
 is "every reject has its line" "$(wc -l < rejects.jsonl)" 4
 says "a truncated JPEG" rejects.jsonl "\"key\":\"${truncated%.jpg}\",\"stage\":\"picture\""
 says "an empty file" rejects.jsonl '"key":"empty"'

@@ -166,6 +166,8 @@ void prx_tar_add(struct prx_str *tar, const char *name, const void *bytes,
     if (lie->linkname)
         memcpy(header + 157, lie->linkname, strlen(lie->linkname));
     memcpy(header + 257, "ustar\00000", 8);
+    if (lie->patch)
+        memcpy(header + lie->patch_at, lie->patch, (size_t)lie->patch_bytes);
     memset(header + 148, ' ', 8);
     for (size_t i = 0; i < sizeof(header); i++)
         sum += (unsigned char)header[i];

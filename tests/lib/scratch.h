@@ -58,6 +58,9 @@ struct prx_tar_lie {
     const char *size_text; /* 12 bytes at most, for the field as it stands */
     int size_bytes;        /* with size_text: of it, as it may hold NUL */
     int is_checksum_wrong;
+    int patch_at; /* bytes put over the header, before its checksum is made */
+    const char *patch;
+    int patch_bytes;
 };
 
 /** prx_tar_add - append a header that tells @lie, then @bytes, padded. */

@@ -30,10 +30,12 @@ static void add_sample(struct prx_str *out, struct prx_sample *sample, const cha
                             without(sample->reject_reason, cut)) == 0);
         return;
     }
+    need(prx_key_check(sample->key) == 0);
     need(prx_sample_load(sample) == 0);
     need(prx_str_printf(out, "%s:", sample->key) == 0);
     for (size_t i = 0; i < sample->n_fields; i++) {
         const struct prx_field *field = &sample->fields[i];
+        need(prx_field_check(field->name) == 0);
         need(prx_str_printf(out, " %s=%.*s", field->name, (int)field->n_bytes,
                             (const char *)field->bytes->bytes) == 0);
     }

@@ -132,12 +132,13 @@ static void test_csv_faults(void **state)
     static const struct {
         const char *text, *want;
     } rows[] = {
-        {"", "@! @: empty: the first line must name the columns\n"},
-        {"\n\n", "@! @: empty: the first line must name the columns\n"},
-        {"a,b,a\n1,2,3\n", "@! @: two columns are named a\n"},
-        {"a,\xff\n1,2\n", "@! @: the names of the columns are not UTF-8\n"},
-        {"\xff\xfe\"a\n", "@! @: the names of the columns are not UTF-8\n"},
-        {"a,\"b\n1,2\n", "@! @: line 1: a quote that begins here is never closed\n"},
+        {"", "f.csv! @: empty: the first line must name the columns\n"},
+        {"\n\n", "f.csv! @: empty: the first line must name the columns\n"},
+        {"a,b,a\n1,2,3\n", "f.csv! @: two columns are named a\n"},
+        {"a,\xff\n1,2\n", "f.csv! @: the names of the columns are not UTF-8\n"},
+        {"\xff\xfe\"a\n", "f.csv! @: the names of the columns are not UTF-8\n"},
+        {"a,\"b\n1,2\n",
+         "f.csv! @: line 1: a quote that begins here is never closed\n"},
         {"key,text\nk,t,u\nl\nm,t\n",
          "f/000000000! 3 values for 2 columns\nf/000000001! 1 values for 2 columns\n"
          "m txt=t\n"},
