@@ -49,6 +49,9 @@ PRX_MUST_USE int prx_outfile_writev(struct prx_outfile *file, struct iovec *part
  */
 void prx_outfile_push(struct prx_outfile *file);
 
+/** prx_outfile_cut - forget what was written behind the first @n_bytes. */
+PRX_MUST_USE int prx_outfile_cut(struct prx_outfile *file, uint64_t n_bytes);
+
 /** prx_outfile_commit - sync (unless @no_sync), rename, close; releases @file. */
 PRX_MUST_USE int prx_outfile_commit(struct prx_outfile *file, bool no_sync);
 

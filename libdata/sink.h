@@ -43,8 +43,10 @@ enum prx_sink_exists {
 
 struct prx_sink_opts {
     enum prx_sink_exists exists;
-    uint64_t n_shard_bytes_max;   /* begin a new shard before this; 0 = 256 MiB */
-    uint64_t n_shard_samples_max; /* and before so many samples; 0 = no limit */
+    /* Begin a new shard before this, and before so many samples.  Where the last of
+     * several would be less than half full by both, the last two share evenly. */
+    uint64_t n_shard_bytes_max;   /* 0 = 256 MiB */
+    uint64_t n_shard_samples_max; /* 0 = no limit */
     /* Text that fixes what is written, or NULL.  Its hash, with that of the naming
      * and the limits, is kept: only the same is resumed. */
     const char *plan;

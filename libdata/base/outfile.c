@@ -205,6 +205,17 @@ void prx_outfile_push(struct prx_outfile *file)
 #endif
 }
 
+int prx_outfile_cut(struct prx_outfile *file, uint64_t n_bytes)
+{
+    if (ftruncate(file->fd, (off_t)n_bytes) < 0 ||
+        lseek(file->fd, (off_t)n_bytes, SEEK_SET) < 0)
+        return prx_err_sys("%s", file->path);
+    file->n_bytes = n_bytes;
+    if (file->n_pushed_bytes > n_bytes)
+        file->n_pushed_bytes = n_bytes;
+    return 0;
+}
+
 int prx_outfile_commit(struct prx_outfile *file, bool no_sync)
 {
     bool is_file = file->temp_path != NULL;

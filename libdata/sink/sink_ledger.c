@@ -6,13 +6,15 @@
  *
  *     {"plan": HASH}                          first
  *     {"begin": NAME}                         about to be written, maybe in part
- *     {"key": K, "reason": R, "stage": S}     a reject, settled by the next shard
+ *     {"key": K, "reason": R, "serial": N, "stage": S}          a reject
  *     {"shard": NAME, "first": N, "next": N, "samples": N, "rejected": N,
  *      "bytes": N, "xxh128": HASH}            stands, and all before N is settled
  *
- * What follows the last line of a shard is work to be done again, and is cut
- * off.  A shard is believed as far as its file is there and of its size; from
- * the first that is not, everything is done again.
+ * What follows the last line of a shard is work to be done again, and is cut off.
+ * A reject that no shard has settled comes again, too, but may stand before that
+ * line; so of those with one serial only the first is told.
+ * A shard is believed as far as its file is there and of its size; from the first
+ * that is not, everything is done again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -404,8 +406,9 @@ int prx_ledger_begin(struct prx_ledger *ledger, const char *name)
 int prx_ledger_reject(struct prx_ledger *ledger, const struct prx_sample *sample)
 {
     json_t *line =
-        json_pack("{ss ss ss}", "key", sample->key ? sample->key : "", "stage",
-                  sample->reject_stage, "reason", sample->reject_reason);
+        json_pack("{ss sI ss ss}", "key", sample->key ? sample->key : "", "serial",
+                  (json_int_t)sample->serial, "stage", sample->reject_stage, "reason",
+                  sample->reject_reason);
     return put_line(ledger, line, false);
 }
 
@@ -472,27 +475,34 @@ struct reject_walk {
     const struct prx_ledger *ledger;
     prx_reject_fn fn;
     void *ctx;
+    uint64_t next_serial; /* rejects before it were told */
 };
 
 static int walk_reject(void *ctx, const char *text, uint64_t end_bytes)
 {
-    const struct reject_walk *walk = ctx;
+    struct reject_walk *walk = ctx;
     const char *key, *stage, *reason;
+    json_int_t serial;
     int rc = 0;
 
     if (end_bytes > walk->ledger->n_kept_bytes)
         return 0;
     json_t *line = json_loads(text, 0, NULL);
-    if (line && json_unpack(line, "{ss ss ss}", "key", &key, "stage", &stage, "reason",
-                            &reason) == 0)
+    if (line &&
+        json_unpack(line, "{ss sI ss ss}", "key", &key, "serial", &serial, "stage",
+                    &stage, "reason", &reason) == 0 &&
+        (uint64_t)serial >= walk->next_serial &&
+        (uint64_t)serial < walk->ledger->n_done_serials) {
+        walk->next_serial = (uint64_t)serial + 1;
         rc = walk->fn(walk->ctx, key, stage, reason);
+    }
     json_decref(line);
     return rc;
 }
 
 int prx_ledger_each_reject(struct prx_ledger *ledger, prx_reject_fn fn, void *ctx)
 {
-    struct reject_walk walk = {ledger, fn, ctx};
+    struct reject_walk walk = {ledger, fn, ctx, 0};
 
     if (!ledger->journal.path || ledger->is_finished)
         return 0;
