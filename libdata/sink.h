@@ -91,11 +91,21 @@ PRX_MUST_USE int prx_sink_open(const char *word, const struct prx_sink_opts *opt
 PRX_MUST_USE int prx_sink_put(struct prx_sink *sink, struct prx_sample *sample);
 
 /**
- * prx_sink_finish - complete everything, and only then name it; frees @sink.
+ * prx_sink_complete - complete everything, and only then name it.
  *
+ * Until prx_sink_close() a run that is resumed can still tell the rejects, so what
+ * depends on them comes between the two.
  * @extra: members added to index.json's object, or NULL; borrowed.
  * @totals: of this and all earlier runs of the plan; NULL to discard.
+ * After an error only prx_sink_abort() is left.
  */
+PRX_MUST_USE int prx_sink_complete(struct prx_sink *sink, json_t *extra,
+                                   struct prx_sink_totals *totals);
+
+/** prx_sink_close - after prx_sink_complete(): drop the journal; frees @sink. */
+PRX_MUST_USE int prx_sink_close(struct prx_sink *sink);
+
+/** prx_sink_finish - both in one; frees @sink, after an error too. */
 PRX_MUST_USE int prx_sink_finish(struct prx_sink *sink, json_t *extra,
                                  struct prx_sink_totals *totals);
 
@@ -105,11 +115,12 @@ void prx_sink_abort(struct prx_sink *sink);
 /**
  * prx_sink_each_reject - rejects an earlier, resumed run has journalled, in order.
  *
- * Calls @fn for each; stops at its first non-zero return, which is returned.
+ * Calls @fn for each; @origin is NULL where the sample had none.  Stops at its first
+ * non-zero return, which is returned.
  */
 int prx_sink_each_reject(const struct prx_sink *sink,
                          int (*fn)(void *ctx, const char *key, const char *stage,
-                                   const char *reason),
+                                   const char *reason, const char *origin),
                          void *ctx);
 
 #ifdef __cplusplus

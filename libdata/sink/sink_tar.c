@@ -133,6 +133,7 @@ static int begin_shard(struct sink_tar *tar)
 
 static int give_out(struct sink_tar *tar, struct prx_tar_shard *shard)
 {
+    tar->ledger.has_outputs = true;
     PRX_TRY(prx_tar_shard_commit(shard, tar->pattern.folder, !tar->no_dali_index,
                                  tar->no_sync));
     return tar->is_stdout ? 0 : prx_ledger_put(&tar->ledger, &shard->entry);

@@ -208,42 +208,72 @@ int prx_tar_shard_put(struct prx_tar_shard *shard, const struct prx_sample *samp
 
 /* --- giving samples to the next shard ------------------------------------------ */
 
-/* Hash bytes @at_bytes to @end_bytes of @fd into @shard, and write them if asked. */
-static int take_bytes(struct prx_tar_shard *shard, int fd, uint64_t at_bytes,
-                      uint64_t end_bytes, bool is_written)
-{
+/* What was written of a shard, to be read again. */
+struct written {
+    int fd;
+    char *path; /* final name, for messages */
+    uint64_t n_bytes;
+    char xxh128[PRX_HASH_HEX_BYTES];
+    struct prx_hasher *hasher; /* of what is read; from the beginning to the end */
     struct prx_buf *buf;
-    int rc = 0;
+};
 
-    PRX_TRY(prx_buf_new(N_COPY_BYTES, &buf));
+static int open_written(struct written *written, const struct prx_tar_shard *shard)
+{
+    written->fd = open(shard->file.temp_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (written->fd < 0)
+        return prx_err_sys("%s", shard->file.path);
+    written->n_bytes = shard->entry.n_bytes;
+    prx_hasher_hex(shard->hasher, written->xxh128);
+    PRX_TRY(prx_strdup(shard->file.path, &written->path));
+    PRX_TRY(prx_hasher_new(&written->hasher));
+    return prx_buf_new(N_COPY_BYTES, &written->buf);
+}
+
+static void close_written(struct written *written)
+{
+    if (written->fd >= 0)
+        close(written->fd);
+    free(written->path);
+    prx_hasher_free(written->hasher);
+    prx_buf_unref(written->buf);
+}
+
+/* Bytes @at_bytes to @end_bytes go to @shard: into its hash, and its file if asked. */
+static int take_bytes(struct prx_tar_shard *shard, struct written *from,
+                      uint64_t at_bytes, uint64_t end_bytes, bool is_written)
+{
     while (at_bytes < end_bytes) {
         uint64_t n_left = end_bytes - at_bytes;
         size_t n_wanted = n_left < N_COPY_BYTES ? (size_t)n_left : N_COPY_BYTES;
-        ssize_t n_got = pread(fd, buf->bytes, n_wanted, (off_t)at_bytes);
+        ssize_t n_got = pread(from->fd, from->buf->bytes, n_wanted, (off_t)at_bytes);
         if (n_got < 0 && errno == EINTR)
             continue;
-        if (n_got <= 0) {
-            rc = n_got < 0 ? prx_err_sys("%s", shard->file.path)
-                           : prx_err(PRX_EIO, "%s: what was written has gone",
-                                     shard->file.path);
+        if (n_got < 0)
+            return prx_err_sys("%s", from->path);
+        if (n_got == 0)
             break;
-        }
-        struct iovec part = {buf->bytes, (size_t)n_got};
+        struct iovec part = {from->buf->bytes, (size_t)n_got};
+        prx_hasher_add(from->hasher, part.iov_base, part.iov_len);
         if (is_written)
-            PRX_GO(write_parts(shard, &part, 1));
+            PRX_TRY(write_parts(shard, &part, 1));
         else
             prx_hasher_add(shard->hasher, part.iov_base, part.iov_len);
         at_bytes += (uint64_t)n_got;
     }
-out:
-    prx_buf_unref(buf);
-    return rc;
+    return 0;
 }
 
-static int open_written(const struct prx_tar_shard *shard, int *fd)
+/* A disk that failed to take what was written may have told nobody yet. */
+static int check_written(const struct written *written)
 {
-    *fd = open(shard->file.temp_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    return *fd < 0 ? prx_err_sys("%s", shard->file.path) : 0;
+    char hash[PRX_HASH_HEX_BYTES];
+
+    prx_hasher_hex(written->hasher, hash);
+    return strcmp(hash, written->xxh128) == 0
+               ? 0
+               : prx_err(PRX_EIO, "%s: does not read back as it was written",
+                         written->path);
 }
 
 /*
@@ -253,31 +283,31 @@ static int open_written(const struct prx_tar_shard *shard, int *fd)
 static int move_bytes(struct prx_tar_shard *shard, uint64_t cut_bytes,
                       struct prx_tar_shard *next)
 {
-    uint64_t n_own_bytes = next->entry.n_bytes;
-    int fd = -1, own_fd = -1;
-    char *path = NULL;
+    struct written first = {.fd = -1}, second = {.fd = -1};
     int rc = 0;
 
-    PRX_GO(open_written(shard, &fd));
-    PRX_GO(open_written(next, &own_fd));
-    PRX_GO(prx_strdup(next->file.path, &path));
+    PRX_GO(open_written(&first, shard));
+    PRX_GO(open_written(&second, next));
+    if (unlink(next->file.temp_path) < 0) {
+        rc = prx_err_sys("%s", second.path);
+        goto out;
+    }
     prx_outfile_abort(&next->file);
-    PRX_GO(prx_outfile_open(&next->file, path));
+    PRX_GO(prx_outfile_open(&next->file, second.path));
     next->entry.n_bytes = 0;
     prx_hasher_reset(next->hasher);
-    PRX_GO(take_bytes(next, fd, cut_bytes, shard->entry.n_bytes, true));
-    PRX_GO(take_bytes(next, own_fd, 0, n_own_bytes, true));
+    prx_hasher_reset(shard->hasher);
 
+    PRX_GO(take_bytes(shard, &first, 0, cut_bytes, false));
+    PRX_GO(take_bytes(next, &first, cut_bytes, first.n_bytes, true));
+    PRX_GO(check_written(&first));
+    PRX_GO(take_bytes(next, &second, 0, second.n_bytes, true));
+    PRX_GO(check_written(&second));
     PRX_GO(prx_outfile_cut(&shard->file, cut_bytes));
     shard->entry.n_bytes = cut_bytes;
-    prx_hasher_reset(shard->hasher);
-    PRX_GO(take_bytes(shard, fd, 0, cut_bytes, false));
 out:
-    if (fd >= 0)
-        close(fd);
-    if (own_fd >= 0)
-        close(own_fd);
-    free(path);
+    close_written(&first);
+    close_written(&second);
     return rc;
 }
 

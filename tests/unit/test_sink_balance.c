@@ -2,6 +2,7 @@
 /* Tar shards of about one size: where they are cut, and what is in them. */
 #include "libdata/sink.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -338,6 +339,41 @@ static void test_one_key_twice(void **state)
     prx_sample_release(&sample);
 }
 
+/* What the disk has lost since it was written is not passed on. */
+static void test_read_back(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    struct prx_sink_opts opts = {.n_shard_samples_max = 4, .no_sync = true};
+    struct prx_sample sample = {0};
+    struct prx_sink *sink;
+    uint64_t n_done;
+
+    for (int row = 0; row < 4; row++) {
+        char name[64];
+        const char *word = prx_scratch_path(scratch, "out/%d.tar");
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        for (uint64_t i = 0; i < 5; i++) {
+            make(&sample, i, 100);
+            assert_int_equal(prx_sink_put(sink, &sample), 0);
+        }
+        snprintf(name, sizeof(name), "out/.%d.tar.tmp.%ld", row / 2, (long)getpid());
+        const char *path = prx_scratch_path(scratch, name);
+        int fd = open(path, O_WRONLY);
+        assert_true(fd >= 0);
+        if (row % 2)
+            assert_int_equal(ftruncate(fd, 600), 0);
+        else
+            assert_int_equal(pwrite(fd, "?", 1, 520), 1);
+        close(fd);
+        assert_int_equal(prx_sink_finish(sink, NULL, NULL), PRX_EIO);
+        assert_non_null(strstr(prx_err_message(), "does not read back"));
+        assert_non_null(strstr(prx_err_message(), row / 2 ? "out/1.tar" : "out/0.tar"));
+        assert_int_equal(access(prx_scratch_path(scratch, "out/0.tar"), F_OK), -1);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+    }
+    prx_sample_release(&sample);
+}
+
 /* A shard that has its name keeps its bytes; the two that are written have none. */
 static void test_held_back(void **state)
 {
@@ -376,6 +412,7 @@ int main(void)
         TEST(test_large),
         TEST(test_space_moves),
         TEST(test_one_key_twice),
+        TEST(test_read_back),
         TEST(test_held_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

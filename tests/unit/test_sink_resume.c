@@ -155,7 +155,7 @@ static void test_inputs_are_spared(void **state)
 }
 
 static int count_reject(void *ctx, const char *key, const char *stage,
-                        const char *reason)
+                        const char *reason, const char *origin)
 {
     int *n_rejects = ctx;
     char want[32];
@@ -164,6 +164,7 @@ static int count_reject(void *ctx, const char *key, const char *stage,
     assert_string_equal(key, want);
     assert_string_equal(stage, "test");
     assert_string_equal(reason, "seventh");
+    assert_string_equal(origin, "made.tar");
     ++*n_rejects;
     return 0;
 }
@@ -228,6 +229,81 @@ static void test_resume_after_abort(void **state)
     }
 }
 
+/* All is complete, but the run ends before its rejects are told: they still can be. */
+static void test_resume_before_close(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    static const char *const words[] = {"out/%d.tar", "out/x.tar", "out/"};
+
+    for (size_t i = 0; i < N_OF(words); i++) {
+        struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME,
+                                     .n_shard_samples_max = 4,
+                                     .no_sync = true,
+                                     .plan = "p"};
+        char *word = strdup(prx_scratch_path(scratch, words[i]));
+        struct prx_sink *sink;
+        uint64_t n_done;
+
+        assert_int_equal(prx_made_write(word, &opts, 15, NULL), 0);
+        char *want = prx_scratch_list(scratch->root);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(prx_made_put(sink, 0, 15), 0);
+        assert_int_equal(prx_sink_complete(sink, NULL, NULL), 0);
+        prx_sink_abort(sink);
+        for (int is_last = 0; is_last <= 1; is_last++) {
+            int n_rejects = 0;
+            assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+            assert_int_equal(n_done, 15);
+            assert_int_equal(prx_sink_each_reject(sink, count_reject, &n_rejects), 0);
+            assert_int_equal(n_rejects, 2);
+            assert_int_equal(prx_sink_complete(sink, NULL, NULL), 0);
+            if (!is_last)
+                prx_sink_abort(sink);
+        }
+        assert_int_equal(prx_sink_close(sink), 0);
+        char *got = prx_scratch_list(scratch->root);
+        assert_string_equal(got, want);
+        free(got);
+        free(want);
+        free(word);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+    }
+}
+
+/* A sample of which one file is written counts as none, and the run can go on. */
+static void test_resume_within_a_sample(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME, .no_sync = true};
+    struct prx_sink_totals whole, resumed;
+    struct prx_sink *sink;
+    uint64_t n_done;
+
+    for (uint64_t n_before = 0; n_before < 3; n_before++) {
+        char *word = strdup(prx_scratch_path(scratch, "out/"));
+        char name[32];
+        assert_int_equal(prx_made_write(word, &opts, 5, &whole), 0);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(prx_made_put(sink, 0, n_before), 0);
+        /* A folder has the name of the second file of the next sample. */
+        snprintf(name, sizeof(name), "out/k%03d.txt/x", (int)n_before);
+        const char *path = prx_scratch_puts(scratch, name, "in the way");
+        assert_int_equal(prx_made_put(sink, n_before, 5), PRX_EIO);
+        prx_sink_abort(sink);
+        *strrchr((char *)(uintptr_t)path, '/') = '\0';
+        prx_scratch_remove(path);
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(n_done, n_before);
+        assert_int_equal(prx_made_put(sink, n_done, 5), 0);
+        assert_int_equal(prx_sink_finish(sink, NULL, &resumed), 0);
+        assert_memory_equal(&resumed, &whole, sizeof(whole));
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        free(word);
+    }
+}
+
 /* A shard lost between two runs is made again, with what follows it. */
 static void test_resume_without_a_shard(void **state)
 {
@@ -287,6 +363,8 @@ int main(void)
         TEST(test_refused_and_overwritten),
         TEST(test_inputs_are_spared),
         TEST(test_resume_after_abort),
+        TEST(test_resume_before_close),
+        TEST(test_resume_within_a_sample),
         TEST(test_resume_without_a_shard),
         TEST(test_two_writers),
     };
