@@ -131,7 +131,8 @@ static int open_spool(struct source_shuffle *shuffle)
     shuffle->spool = mkstemp(path.bytes);
     if (shuffle->spool < 0)
         PRX_GO(prx_err_sys("%s", path.bytes));
-    unlink(path.bytes);
+    if (unlink(path.bytes) < 0)
+        PRX_GO(prx_err_sys("%s", path.bytes));
 out:
     prx_str_release(&path);
     return rc;

@@ -22,15 +22,14 @@ job() { # KIND FOLDER OPTIONS...
         small -o "$(dest "$job_kind" "$job_folder")"
 }
 
-begin shards
-sweep shards ENOSPC EIO EDQUOT
-sweep shards KILL
-endure shards SHORT
-endure shards EINTR
-begin tar
-sweep tar ENOSPC KILL EIO
-begin files
-sweep files ENOSPC KILL EIO
-endure files SHORT
-endure files EINTR
+for kind in shards files mds; do
+    begin "$kind" || continue
+    sweep "$kind" ENOSPC KILL EIO
+    endure "$kind" SHORT
+    endure "$kind" EINTR
+done
+for kind in tar lmdb; do
+    begin "$kind" || continue
+    sweep "$kind" EDQUOT KILL EIO
+done
 all_passed
