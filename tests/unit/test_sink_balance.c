@@ -48,8 +48,9 @@ static void make(struct prx_sample *sample, uint64_t i, size_t n_bytes)
     assert_int_equal(prx_sample_set_key(sample, key), 0);
     sample->serial = i;
     prx_made_field(sample, "bin", n_bytes);
-    memset(sample->fields[0].bytes->bytes, 'A' + (int)(i % 26), n_bytes);
-    if (n_bytes == 0)
+    if (n_bytes > 0)
+        memset(sample->fields[0].bytes->bytes, 'A' + (int)(i % 26), n_bytes);
+    else
         prx_sample_reject(sample, "test", "empty");
 }
 
