@@ -71,15 +71,21 @@ static int format_plan(const struct tool *tool, const struct prx_source *source,
     return prx_source_plan(source, plan);
 }
 
-/* A destination that was finished before tells how many were rejected, not which. */
+static void leave_alone(struct prx_outfile *file, const char *path)
+{
+    prx_log_warning("this was finished before; %s stays as it was", path);
+    prx_outfile_abort(file);
+}
+
+/* A destination that was finished before tells how many were rejected, not which, nor
+ * where: the reports of the run that finished it know more. */
 static void forget_rejects(struct tool_report *report, uint64_t n_rejected)
 {
     report->n_rejected = n_rejected;
-    if (!tool_common.rejects_path)
-        return;
-    prx_log_warning("this was finished before; %s stays as it was",
-                    tool_common.rejects_path);
-    prx_outfile_abort(&report->rejects_file);
+    if (tool_common.rejects_path)
+        leave_alone(&report->rejects_file, tool_common.rejects_path);
+    if (tool_common.stats_path && access(tool_common.stats_path, F_OK) == 0)
+        leave_alone(&report->stats_file, tool_common.stats_path);
 }
 
 /* The destination is complete: name the report files. */

@@ -132,7 +132,7 @@ static int write_stats(struct tool_report *report, uint64_t n_read, double elaps
 int tool_report_commit(struct tool_report *report, uint64_t n_read, double elapsed_s,
                        json_t *stats)
 {
-    if (tool_common.stats_path) {
+    if (report->stats_file.fd >= 0) {
         PRX_TRY(write_stats(report, n_read, elapsed_s, stats));
         PRX_TRY(prx_outfile_commit(&report->stats_file, false));
     }

@@ -31,9 +31,11 @@ for kind in ${KINDS:-shards tar files lmdb mds}; do
 done
 
 begin shards
+before=$(cat straight/stats.json)
 run job shards straight --resume --max-errors 1
 is "resuming what is finished gives the same verdict" "$status" 3
 is "and leaves the list of rejects alone" "$(wc -l < straight/rejects.jsonl)" 2
+is "and the summary, which counts them by stage" "$(cat straight/stats.json)" "$before"
 
 prx-shard -q --size 160 --crop center --max-errors 2 photos -o square/%06d.tar
 tool=prx-encode
