@@ -97,6 +97,8 @@ TEST_A    := $(B)/libprxtest.a
 PROGS     := $(patsubst tools/%.c,$(BIN)/%,$(PROG_SRC))
 TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 BENCHES   := $(patsubst tests/%.c,$(B)/tests/%,$(BENCH_SRC))
+# Sanitizers want to be loaded first, so nothing is preloaded before them.
+FAULT     := $(if $(filter release,$(VARIANT)),$(B)/libprxfault.so)
 GOLD      := $(if $(GOLD_SRC),$(B)/tests/prx-golden)
 
 .PHONY: all
@@ -160,12 +162,15 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(TEST_A) $(LIBS_A)
 $(BENCHES): $(B)/tests/%: $(B)/tests/%.o $(TEST_A) $(LIBS_A)
 	$(call say,LD,$@)$(CC) $(PRX_LDFLAGS) -o $@ $^ $(LIBS)
 
+$(B)/libprxfault.so: tests/fault/shim.c $(B)/flags
+	$(call say,LD,$@)$(CC) $(PRX_CPPFLAGS) $(PRX_CFLAGS) -fPIC -shared -o $@ $< -ldl
+
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- tests -------------------------------------------------------------------
 .PHONY: check golden check-peers bench lint
-check: all $(TESTS) $(GOLD) ## run the whole test suite; ends with "N passed, N failed"
+check: all $(TESTS) $(GOLD) $(FAULT) ## run the whole test suite; ends with "N passed, N failed"
 	@BIN=$(BIN) B=$(B) SAN='$(SAN)' sh tests/run.sh
 
 golden: $(GOLD) ## run every golden case below GOLDEN=DIR

@@ -24,6 +24,7 @@ extern "C" {
 struct prx_dali {
     struct prx_str lines; /* of the samples */
     uint64_t n_samples;
+    bool is_begun; /* a sample has a member already */
     bool is_unfit; /* the format cannot say a name */
 };
 
@@ -33,6 +34,16 @@ void prx_dali_reset(struct prx_dali *dali);
 /** prx_dali_put - add @sample, whose field i begins at @at_bytes[i] of the shard. */
 PRX_MUST_USE int prx_dali_put(struct prx_dali *dali, const struct prx_sample *sample,
                               const uint64_t *at_bytes);
+
+/*
+ * A sample member by member: prx_dali_begin(), prx_dali_member() for each in order,
+ * prx_dali_end().
+ */
+void prx_dali_begin(struct prx_dali *dali);
+PRX_MUST_USE int prx_dali_member(struct prx_dali *dali, const char *key,
+                                 const char *field, uint64_t at_bytes,
+                                 uint64_t n_bytes);
+PRX_MUST_USE int prx_dali_end(struct prx_dali *dali);
 
 /** prx_dali_path - add the name of the index of @shard_path, "….tar", to @out. */
 PRX_MUST_USE int prx_dali_path(const char *shard_path, struct prx_str *out);

@@ -56,6 +56,9 @@ PRX_MUST_USE int prx_journal_cut(struct prx_journal *journal, uint64_t n_bytes);
 PRX_MUST_USE int prx_journal_put(struct prx_journal *journal, const char *text,
                                  bool is_synced);
 
+/** prx_journal_remove - remove the file, then unlock.  Errors: PRX_EIO: it stays. */
+PRX_MUST_USE int prx_journal_remove(struct prx_journal *journal);
+
 /** prx_journal_close - unlock, and remove the file if @is_removed; {0} is fine. */
 void prx_journal_close(struct prx_journal *journal, bool is_removed);
 

@@ -4,8 +4,10 @@
  *
  * Written as .NAME.tmp.PID in the same folder; prx_outfile_commit() syncs it,
  * renames it and syncs the folder.  Whatever happens before, the final name is
- * untouched.  A name that is a pipe or a device ("/dev/stderr") is not replaced
- * but written to.  A struct prx_outfile is one thread's at a time.
+ * untouched.  A killed process leaves its temporary file behind.
+ *
+ * A name that is a pipe or a device ("/dev/stderr") is not replaced but written to.
+ * A struct prx_outfile is one thread's at a time.
  */
 #ifndef PRX_LIBDATA_OUTFILE_H
 #define PRX_LIBDATA_OUTFILE_H
@@ -49,8 +51,19 @@ PRX_MUST_USE int prx_outfile_writev(struct prx_outfile *file, struct iovec *part
  */
 void prx_outfile_push(struct prx_outfile *file);
 
+/** prx_outfile_cut - forget what was written behind the first @n_bytes. */
+PRX_MUST_USE int prx_outfile_cut(struct prx_outfile *file, uint64_t n_bytes);
+
 /** prx_outfile_commit - sync (unless @no_sync), rename, close; releases @file. */
 PRX_MUST_USE int prx_outfile_commit(struct prx_outfile *file, bool no_sync);
+
+/**
+ * prx_outfile_sweep - remove what killed processes have left of @path.
+ *
+ * Whoever writes a temporary file holds its lock, so none of theirs is taken for one
+ * that was left.  No failure: a file that stays is only in the way.
+ */
+void prx_outfile_sweep(const char *path);
 
 /** prx_outfile_abort - remove the temporary file; fine on {0} and twice. */
 void prx_outfile_abort(struct prx_outfile *file);
@@ -65,6 +78,15 @@ PRX_MUST_USE int prx_write_all(int fd, const char *name, const void *bytes,
                                size_t n_bytes);
 PRX_MUST_USE int prx_writev_all(int fd, const char *name, struct iovec *parts,
                                 int n_parts);
+
+/**
+ * prx_fd_sync, prx_fd_cut, prx_fd_close - fsync(2), ftruncate(2), close(2) of @fd.
+ *
+ * No signal makes them fail.  @name is for messages.  Errors: PRX_EIO.
+ */
+PRX_MUST_USE int prx_fd_sync(int fd, const char *name);
+PRX_MUST_USE int prx_fd_cut(int fd, const char *name, uint64_t n_bytes);
+PRX_MUST_USE int prx_fd_close(int fd, const char *name);
 
 /** prx_file_put - the whole of a small file in one call, atomically. */
 PRX_MUST_USE int prx_file_put(const char *path, const void *bytes, size_t n_bytes);

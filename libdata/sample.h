@@ -179,6 +179,9 @@ bool prx_text_is_utf8(const char *text);
  */
 const char *prx_escape(const char *text, char *out, size_t n_out_bytes);
 
+/** prx_json_text - a new JSON string; what is not UTF-8 is escaped, NULL is "". */
+json_t *prx_json_text(const char *text);
+
 #ifdef __cplusplus
 }
 #endif

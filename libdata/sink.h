@@ -46,8 +46,10 @@ enum prx_sink_exists {
 
 struct prx_sink_opts {
     enum prx_sink_exists exists;
-    uint64_t n_shard_bytes_max;   /* begin a new shard before this; 0 = 256 MiB */
-    uint64_t n_shard_samples_max; /* and before so many samples; 0 = no limit */
+    /* Begin a new shard before this, and before so many samples.  Where the last of
+     * several would be less than half full by both, the last two share evenly. */
+    uint64_t n_shard_bytes_max;   /* 0 = 256 MiB */
+    uint64_t n_shard_samples_max; /* 0 = no limit */
     /* Text that fixes what is written, or NULL.  Its hash, with that of the naming
      * and the limits, is kept: only the same is resumed. */
     const char *plan;
@@ -102,11 +104,21 @@ PRX_MUST_USE int prx_sink_call(int (*fn)(void *ctx, struct prx_sample *sample),
 PRX_MUST_USE int prx_sink_put(struct prx_sink *sink, struct prx_sample *sample);
 
 /**
- * prx_sink_finish - complete everything, and only then name it; frees @sink.
+ * prx_sink_complete - complete everything, and only then name it.
  *
+ * Until prx_sink_close() a run that is resumed can still tell the rejects, so what
+ * depends on them comes between the two.
  * @extra: members added to index.json's object, or NULL; borrowed.
  * @totals: of this and all earlier runs of the plan; NULL to discard.
+ * After an error only prx_sink_abort() is left.
  */
+PRX_MUST_USE int prx_sink_complete(struct prx_sink *sink, json_t *extra,
+                                   struct prx_sink_totals *totals);
+
+/** prx_sink_close - after prx_sink_complete(): drop the journal; frees @sink. */
+PRX_MUST_USE int prx_sink_close(struct prx_sink *sink);
+
+/** prx_sink_finish - both in one; frees @sink, after an error too. */
 PRX_MUST_USE int prx_sink_finish(struct prx_sink *sink, json_t *extra,
                                  struct prx_sink_totals *totals);
 
@@ -116,11 +128,12 @@ void prx_sink_abort(struct prx_sink *sink);
 /**
  * prx_sink_each_reject - rejects an earlier, resumed run has journalled, in order.
  *
- * Calls @fn for each; stops at its first non-zero return, which is returned.
+ * Calls @fn for each; @origin is NULL where the sample had none.  Stops at its first
+ * non-zero return, which is returned.
  */
 int prx_sink_each_reject(const struct prx_sink *sink,
                          int (*fn)(void *ctx, const char *key, const char *stage,
-                                   const char *reason),
+                                   const char *reason, const char *origin),
                          void *ctx);
 
 #ifdef __cplusplus

@@ -4,8 +4,9 @@
  *
  * Report files are begun before the destination, so that one that cannot be
  * written stops the run while nothing has happened, and are named after the
- * destination is complete.  A resumed run first tells again what earlier runs
- * rejected: --rejects and --stats are always those of the whole plan.
+ * destination is complete, but before it forgets the rejects.  A resumed run first
+ * tells again what earlier runs rejected: --rejects and --stats are always those of
+ * the whole plan.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -25,11 +26,11 @@ struct report {
 };
 
 static int on_journalled(void *ctx, const char *key, const char *stage,
-                         const char *reason)
+                         const char *reason, const char *origin)
 {
     struct report *report = ctx;
 
-    return tool_report_put(&report->base, key, stage, reason, NULL);
+    return tool_report_put(&report->base, key, stage, reason, origin);
 }
 
 static int on_reject(void *ctx, const struct prx_sample *sample)
@@ -70,21 +71,27 @@ static int format_plan(const struct tool *tool, const struct prx_source *source,
     return prx_source_plan(source, plan);
 }
 
-/* A destination that was finished before tells how many were rejected, not which. */
+static void leave_alone(struct prx_outfile *file, const char *path)
+{
+    prx_log_warning("this was finished before; %s stays as it was", path);
+    prx_outfile_abort(file);
+}
+
+/* A destination that was finished before tells how many were rejected, not which, nor
+ * where: the reports of the run that finished it know more. */
 static void forget_rejects(struct tool_report *report, uint64_t n_rejected)
 {
     report->n_rejected = n_rejected;
-    if (!tool_common.rejects_path)
-        return;
-    prx_log_warning("this was finished before; %s stays as it was",
-                    tool_common.rejects_path);
-    prx_outfile_abort(&report->rejects_file);
+    if (tool_common.rejects_path)
+        leave_alone(&report->rejects_file, tool_common.rejects_path);
+    if (tool_common.stats_path && access(tool_common.stats_path, F_OK) == 0)
+        leave_alone(&report->stats_file, tool_common.stats_path);
 }
 
-/* The destination is complete: name the report files, say the last line. */
-static int close_report(struct report *report, const struct prx_sink_totals *totals)
+/* The destination is complete: name the report files. */
+static int commit_report(struct report *report, const struct prx_sink_totals *totals,
+                         double elapsed_s)
 {
-    double elapsed_s = prx_meter_elapsed_s(&report->meter);
     uint64_t n_read = totals->n_samples + totals->n_rejected;
 
     if (n_read == 0)
@@ -102,8 +109,15 @@ static int close_report(struct report *report, const struct prx_sink_totals *tot
                    : prx_err_nomem("the report");
 
     json_decref(stats);
-    if (rc < 0)
-        return rc;
+    return rc;
+}
+
+/* All is done: say the last line. */
+static int close_report(struct report *report, const struct prx_sink_totals *totals,
+                        double elapsed_s)
+{
+    uint64_t n_read = totals->n_samples + totals->n_rejected;
+
     if (!tool_common.quiet)
         fprintf(stderr,
                 "%s: read=%" PRIu64 " kept=%" PRIu64 " rejected=%" PRIu64
@@ -185,10 +199,13 @@ int tool_pipeline(const struct tool *tool, struct prx_source *source,
     prx_meter_finish(&report.meter);
     if (rc < 0)
         goto out;
-    rc = prx_sink_finish(sink, index_extra, &totals);
+    PRX_GO(prx_sink_complete(sink, index_extra, &totals));
+    double elapsed_s = prx_meter_elapsed_s(&report.meter);
+    PRX_GO(commit_report(&report, &totals, elapsed_s));
+    rc = prx_sink_close(sink);
     sink = NULL;
     if (rc == 0)
-        rc = close_report(&report, &totals);
+        rc = close_report(&report, &totals, elapsed_s);
 out:
     if (sink)
         prx_sink_abort(sink);

@@ -23,6 +23,14 @@ static int parse_max_errors(struct tool_report *report)
     return 0;
 }
 
+static int open_file(struct prx_outfile *file, const char *path)
+{
+    if (!path)
+        return 0;
+    prx_outfile_sweep(path);
+    return prx_outfile_open(file, path);
+}
+
 int tool_report_open(struct tool_report *report, const struct tool *tool)
 {
     *report = (struct tool_report){
@@ -34,11 +42,8 @@ int tool_report_open(struct tool_report *report, const struct tool *tool)
     if (!report->by_stage)
         return prx_err_nomem("the report");
     PRX_TRY(parse_max_errors(report));
-    if (tool_common.rejects_path)
-        PRX_TRY(prx_outfile_open(&report->rejects_file, tool_common.rejects_path));
-    if (tool_common.stats_path)
-        PRX_TRY(prx_outfile_open(&report->stats_file, tool_common.stats_path));
-    return 0;
+    PRX_TRY(open_file(&report->rejects_file, tool_common.rejects_path));
+    return open_file(&report->stats_file, tool_common.stats_path);
 }
 
 void tool_report_abort(struct tool_report *report)
@@ -127,7 +132,7 @@ static int write_stats(struct tool_report *report, uint64_t n_read, double elaps
 int tool_report_commit(struct tool_report *report, uint64_t n_read, double elapsed_s,
                        json_t *stats)
 {
-    if (tool_common.stats_path) {
+    if (report->stats_file.fd >= 0) {
         PRX_TRY(write_stats(report, n_read, elapsed_s, stats));
         PRX_TRY(prx_outfile_commit(&report->stats_file, false));
     }

@@ -15,10 +15,5 @@ int tool_picture_size(struct prx_sample *sample, struct prx_picture_size *size)
 
 json_t *tool_json_text(const char *text)
 {
-    char escaped[4 * PRX_KEY_BYTES_MAX];
-
-    if (!text)
-        text = "";
-    json_t *string = json_string(text);
-    return string ? string : json_string(prx_escape(text, escaped, sizeof(escaped)));
+    return prx_json_text(text);
 }

@@ -124,10 +124,7 @@ int prx_journal_read(struct prx_journal *journal,
 
 int prx_journal_cut(struct prx_journal *journal, uint64_t n_bytes)
 {
-    if (ftruncate(journal->fd, (off_t)n_bytes) < 0 ||
-        lseek(journal->fd, (off_t)n_bytes, SEEK_SET) < 0)
-        return prx_err_sys("%s", journal->path);
-    return 0;
+    return prx_fd_cut(journal->fd, journal->path, n_bytes);
 }
 
 int prx_journal_put(struct prx_journal *journal, const char *text, bool is_synced)
@@ -143,9 +140,17 @@ int prx_journal_put(struct prx_journal *journal, const char *text, bool is_synce
         {(char[]){'\n'}, 1},
     };
     PRX_TRY(prx_writev_all(journal->fd, journal->path, parts, 3));
-    if (is_synced && fsync(journal->fd) < 0)
-        return prx_err_sys("%s", journal->path);
-    return 0;
+    return is_synced ? prx_fd_sync(journal->fd, journal->path) : 0;
+}
+
+int prx_journal_remove(struct prx_journal *journal)
+{
+    int rc = 0;
+
+    if (journal->path && unlink(journal->path) < 0)
+        rc = prx_err_sys("%s", journal->path);
+    prx_journal_close(journal, false);
+    return rc;
 }
 
 void prx_journal_close(struct prx_journal *journal, bool is_removed)

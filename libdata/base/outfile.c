@@ -5,15 +5,18 @@
  * Only the last step before the rename may make the bytes durable, so a final
  * name never points at bytes that a power cut could take back.  EINTR and short
  * writes are not failures; a full disk is, and its message names the file.
+ * A temporary file is locked while it is written: one without a holder is waste.
  */
 #define _GNU_SOURCE /* sync_file_range, where there is one */
 #include "libdata/outfile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +61,40 @@ int prx_write_all(int fd, const char *name, const void *bytes, size_t n_bytes)
     return prx_writev_all(fd, name, &part, 1);
 }
 
+static int sync_file(int fd)
+{
+    int rc;
+
+    do
+        rc = fsync(fd);
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
+int prx_fd_sync(int fd, const char *name)
+{
+    return sync_file(fd) < 0 ? prx_err_sys("%s", name) : 0;
+}
+
+int prx_fd_cut(int fd, const char *name, uint64_t n_bytes)
+{
+    int rc;
+
+    do
+        rc = ftruncate(fd, (off_t)n_bytes);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 || lseek(fd, (off_t)n_bytes, SEEK_SET) < 0)
+        return prx_err_sys("%s", name);
+    return 0;
+}
+
+/* A file system over a network may report a full disk only here.  Interrupted, the
+ * descriptor is closed all the same, and there is nothing to be done again. */
+int prx_fd_close(int fd, const char *name)
+{
+    return close(fd) < 0 && errno != EINTR ? prx_err_sys("%s", name) : 0;
+}
+
 /* Length of the folder part of @path, with its slash; 0 for the current folder. */
 static size_t folder_bytes(const char *path)
 {
@@ -76,7 +113,7 @@ int prx_sync_dir(const char *path)
         folder[n_folder] = '\0';
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* Some file systems cannot sync a folder and say EINVAL: nothing to do. */
-    if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
+    if (fd < 0 || (sync_file(fd) < 0 && errno != EINVAL))
         rc = prx_err_sys("%s", folder);
     if (fd >= 0)
         close(fd);
@@ -95,13 +132,21 @@ int prx_temp_open(const char *folder, int *fd)
         folder = "/tmp";
     PRX_GO(prx_str_printf(&path, "%s/prx-XXXXXX", folder));
     *fd = mkostemp(path.bytes, O_CLOEXEC);
-    if (*fd < 0)
+    if (*fd < 0 || unlink(path.bytes) < 0)
         rc = prx_err_sys("%s", path.bytes);
-    else
-        unlink(path.bytes);
 out:
     prx_str_release(&path);
     return rc;
+}
+
+/* What mkdir(2) was refused for may stand all the same.  Keeps errno. */
+static bool is_there(const char *path)
+{
+    int saved_errno = errno;
+    bool is = access(path, F_OK) == 0;
+
+    errno = saved_errno;
+    return is;
 }
 
 int prx_mkdirs(const char *path)
@@ -117,7 +162,7 @@ int prx_mkdirs(const char *path)
         *p = '\0';
         if (p > work && mkdir(work, 0777) == 0) {
             PRX_GO(prx_sync_dir(work));
-        } else if (p > work && errno != EEXIST && end == '\0') {
+        } else if (p > work && errno != EEXIST && !is_there(work)) {
             rc = prx_err_sys("%s", path);
             goto out;
         }
@@ -185,6 +230,8 @@ int prx_outfile_open(struct prx_outfile *file, const char *path)
     }
     if (file->fd < 0)
         rc = prx_err_sys("%s", path);
+    else
+        (void)flock(file->fd, LOCK_EX | LOCK_NB); /* for prx_outfile_sweep() alone */
 out:
     prx_str_release(&temp);
     if (rc < 0)
@@ -225,19 +272,26 @@ void prx_outfile_push(struct prx_outfile *file)
 #endif
 }
 
+int prx_outfile_cut(struct prx_outfile *file, uint64_t n_bytes)
+{
+    PRX_TRY(prx_fd_cut(file->fd, file->path, n_bytes));
+    file->n_bytes = n_bytes;
+    if (file->n_pushed_bytes > n_bytes)
+        file->n_pushed_bytes = n_bytes;
+    return 0;
+}
+
 int prx_outfile_commit(struct prx_outfile *file, bool no_sync)
 {
     bool is_file = file->temp_path != NULL;
     int rc = 0;
 
-    if (is_file && !no_sync && fsync(file->fd) < 0) {
-        rc = prx_err_sys("%s", file->path);
-        goto out;
-    }
-    /* A file system over a network may report a full disk only here. */
+    if (is_file && !no_sync)
+        PRX_GO(prx_fd_sync(file->fd, file->path));
     int fd = file->fd;
     file->fd = -1;
-    if (close(fd) < 0 || (is_file && rename(file->temp_path, file->path) < 0)) {
+    PRX_GO(prx_fd_close(fd, file->path));
+    if (is_file && rename(file->temp_path, file->path) < 0) {
         rc = prx_err_sys("%s", file->path);
         goto out;
     }
@@ -250,14 +304,54 @@ out:
     return rc;
 }
 
+/* ".NAME.tmp.PID" for @base as NAME? */
+static bool is_temp_of(const char *base, const char *name)
+{
+    size_t n_base = strlen(base);
+
+    if (*name != '.' || strncmp(name + 1, base, n_base) != 0 ||
+        strncmp(name + 1 + n_base, ".tmp.", 5) != 0)
+        return false;
+    const char *digits = name + 1 + n_base + 5;
+    return *digits && digits[strspn(digits, "0123456789")] == '\0';
+}
+
+void prx_outfile_sweep(const char *path)
+{
+    size_t n_folder = folder_bytes(path);
+    struct prx_str folder = {0};
+    struct dirent *here;
+    DIR *dir = NULL;
+
+    if (prx_str_puts(&folder, "./") == 0 && n_folder > 0) {
+        prx_str_reset(&folder);
+        if (prx_str_add(&folder, path, n_folder) < 0)
+            goto out;
+    }
+    dir = folder.bytes ? opendir(folder.bytes) : NULL;
+    while (dir && (here = readdir(dir))) {
+        if (!is_temp_of(path + n_folder, here->d_name))
+            continue;
+        int fd = openat(dirfd(dir), here->d_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(dirfd(dir), here->d_name, 0);
+        if (fd >= 0)
+            close(fd);
+    }
+out:
+    if (dir)
+        closedir(dir);
+    prx_str_release(&folder);
+}
+
 void prx_outfile_abort(struct prx_outfile *file)
 {
     if (!file->path)
         return;
-    if (file->fd >= 0)
-        close(file->fd);
     if (file->temp_path)
         unlink(file->temp_path);
+    if (file->fd >= 0)
+        close(file->fd);
     free(file->temp_path);
     free(file->path);
     *file = (struct prx_outfile){.fd = -1};

@@ -20,34 +20,39 @@ void prx_dali_reset(struct prx_dali *dali)
     dali->is_unfit = false;
 }
 
-static bool is_fit(const struct prx_sample *sample)
+void prx_dali_begin(struct prx_dali *dali)
 {
-    if (strchr(sample->key, ' '))
-        return false;
-    for (size_t i = 0; i < sample->n_fields; i++) {
-        const char *name = sample->fields[i].name;
-        if (*name == '\0' || strchr(name, ' '))
-            return false;
-    }
-    return true;
+    dali->n_samples++;
+    dali->is_begun = false;
+}
+
+int prx_dali_member(struct prx_dali *dali, const char *key, const char *field,
+                    uint64_t at_bytes, uint64_t n_bytes)
+{
+    bool is_first = !dali->is_begun;
+
+    dali->is_begun = true;
+    dali->is_unfit |= *field == '\0' || strchr(field, ' ') || strchr(key, ' ');
+    if (dali->is_unfit)
+        return 0;
+    return prx_str_printf(&dali->lines, "%s%s %llu %llu %s.%s", is_first ? "" : " ",
+                          field, (unsigned long long)at_bytes,
+                          (unsigned long long)n_bytes, key, field);
+}
+
+int prx_dali_end(struct prx_dali *dali)
+{
+    return dali->is_unfit ? 0 : prx_str_puts(&dali->lines, "\n");
 }
 
 int prx_dali_put(struct prx_dali *dali, const struct prx_sample *sample,
                  const uint64_t *at_bytes)
 {
-    dali->n_samples++;
-    if (dali->is_unfit || !is_fit(sample)) {
-        dali->is_unfit = true;
-        return 0;
-    }
-    for (size_t i = 0; i < sample->n_fields; i++) {
-        const struct prx_field *field = &sample->fields[i];
-        PRX_TRY(prx_str_printf(&dali->lines, "%s%s %llu %llu %s.%s", i ? " " : "",
-                               field->name, (unsigned long long)at_bytes[i],
-                               (unsigned long long)field->n_bytes, sample->key,
-                               field->name));
-    }
-    return prx_str_puts(&dali->lines, "\n");
+    prx_dali_begin(dali);
+    for (size_t i = 0; i < sample->n_fields; i++)
+        PRX_TRY(prx_dali_member(dali, sample->key, sample->fields[i].name, at_bytes[i],
+                                sample->fields[i].n_bytes));
+    return prx_dali_end(dali);
 }
 
 int prx_dali_path(const char *shard_path, struct prx_str *out)

@@ -149,3 +149,13 @@ const char *prx_escape(const char *text, char *out, size_t n_out_bytes)
     out[n_used] = '\0';
     return out;
 }
+
+json_t *prx_json_text(const char *text)
+{
+    char escaped[4 * PRX_KEY_BYTES_MAX];
+
+    if (!text)
+        text = "";
+    json_t *string = json_string(text);
+    return string ? string : json_string(prx_escape(text, escaped, sizeof(escaped)));
+}

@@ -106,15 +106,30 @@ int prx_sink_put(struct prx_sink *sink, struct prx_sample *sample)
     return sink->ops->put(sink, sample);
 }
 
+int prx_sink_complete(struct prx_sink *sink, json_t *extra,
+                      struct prx_sink_totals *totals)
+{
+    struct prx_sink_totals own_totals;
+
+    return sink->ops->finish(sink, extra, totals ? totals : &own_totals);
+}
+
+int prx_sink_close(struct prx_sink *sink)
+{
+    int rc = sink->ops->ledger ? prx_ledger_close(sink->ops->ledger(sink)) : 0;
+
+    sink->ops->release(sink);
+    return rc;
+}
+
 int prx_sink_finish(struct prx_sink *sink, json_t *extra,
                     struct prx_sink_totals *totals)
 {
-    struct prx_sink_totals own_totals;
-    int rc = sink->ops->finish(sink, extra, totals ? totals : &own_totals);
+    int rc = prx_sink_complete(sink, extra, totals);
 
-    if (rc < 0)
-        sink->ops->abort(sink);
-    sink->ops->release(sink);
+    if (rc == 0)
+        return prx_sink_close(sink);
+    prx_sink_abort(sink);
     return rc;
 }
 
@@ -128,7 +143,7 @@ void prx_sink_abort(struct prx_sink *sink)
 
 int prx_sink_each_reject(const struct prx_sink *sink,
                          int (*fn)(void *ctx, const char *key, const char *stage,
-                                   const char *reason),
+                                   const char *reason, const char *origin),
                          void *ctx)
 {
     if (!sink->ops->ledger)

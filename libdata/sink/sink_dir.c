@@ -72,36 +72,56 @@ static int write_file(struct sink_dir *dir, const struct prx_buf *bytes,
     if (fd < 0)
         return prx_err_sys("%s", path);
     rc = prx_write_all(fd, path, bytes->bytes, bytes->n_bytes);
-    if (rc == 0 && !dir->no_sync && fsync(fd) < 0)
-        rc = prx_err_sys("%s", path);
-    if (close(fd) < 0 && rc == 0)
-        rc = prx_err_sys("%s", path);
+    if (rc == 0 && !dir->no_sync)
+        rc = prx_fd_sync(fd, path);
+    if (rc == 0)
+        rc = prx_fd_close(fd, path);
+    else
+        close(fd);
     if (rc == 0)
         rc = name_file(dir, is_replacing);
-    if (rc == 0 && !dir->no_sync)
-        rc = prx_sync_dir(path);
-    if (rc < 0)
+    if (rc < 0) {
         unlink(dir->temp.bytes);
-    return rc;
+        return rc;
+    }
+    return dir->no_sync ? 0 : prx_sync_dir(path);
 }
 
+/* The mark counts samples that are whole, and their bytes. */
+static int write_fields(struct sink_dir *dir, const struct prx_sample *sample)
+{
+    bool is_replacing = dir->is_overwritten || sample->serial < dir->n_replaced_serials;
+    uint64_t n_bytes = 0;
+
+    dir->ledger.has_outputs = true;
+    for (size_t i = 0; i < sample->n_fields; i++) {
+        const struct prx_field *field = &sample->fields[i];
+        prx_str_reset(&dir->path);
+        PRX_TRY(prx_str_printf(&dir->path, "%s%s.%s", dir->root, sample->key,
+                               field->name));
+        PRX_TRY(write_file(dir, field->bytes, is_replacing));
+        n_bytes += field->n_bytes;
+    }
+    dir->mark.n_bytes += n_bytes;
+    return 0;
+}
+
+/* Once, whether or not it succeeds: what failed may stand in the journal. */
 static int set_mark(struct sink_dir *dir)
 {
     struct prx_shard mark = dir->mark;
 
-    PRX_TRY(prx_ledger_put(&dir->ledger, &mark));
     dir->mark = (struct prx_shard){
         .name = mark.name,
         .first_serial = mark.next_serial,
         .next_serial = mark.next_serial,
     };
-    return 0;
+    return prx_ledger_put(&dir->ledger, &mark);
 }
 
 static int dir_put(struct prx_sink *sink, struct prx_sample *sample)
 {
     struct sink_dir *dir = (struct sink_dir *)sink;
-    bool is_replacing = dir->is_overwritten || sample->serial < dir->n_replaced_serials;
 
     if (dir->ledger.is_finished)
         return prx_err(PRX_EEXIST, "%s: complete already, but more input has come",
@@ -110,14 +130,7 @@ static int dir_put(struct prx_sink *sink, struct prx_sample *sample)
         PRX_TRY(prx_ledger_reject(&dir->ledger, sample));
         dir->mark.n_rejected++;
     } else {
-        for (size_t i = 0; i < sample->n_fields; i++) {
-            const struct prx_field *field = &sample->fields[i];
-            prx_str_reset(&dir->path);
-            PRX_TRY(prx_str_printf(&dir->path, "%s%s.%s", dir->root, sample->key,
-                                   field->name));
-            PRX_TRY(write_file(dir, field->bytes, is_replacing));
-            dir->mark.n_bytes += field->n_bytes;
-        }
+        PRX_TRY(write_fields(dir, sample));
         dir->mark.n_samples++;
     }
     dir->mark.next_serial = sample->serial + 1;

@@ -15,7 +15,7 @@
 #define PRX_SHARD_BYTES_MAX ((uint64_t)256 << 20)
 
 typedef int (*prx_reject_fn)(void *ctx, const char *key, const char *stage,
-                             const char *reason);
+                             const char *reason, const char *origin);
 
 struct prx_sink_ops {
     int (*put)(struct prx_sink *sink, struct prx_sample *sample);
@@ -55,9 +55,10 @@ int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
 /*
  * What a destination in a folder remembers: which shards are finished.
  *
- *     fresh ──put shards──▶ journal stands ──finish──▶ index stands, no journal
- *                               │  ▲
- *                             killed  resumed
+ *     fresh ──put shards──▶ journal ──finish──▶ journal, index ──close──▶ index
+ *                            │   ▲                 │   ▲
+ *                          killed  resumed       killed  resumed: all is done, but
+ *                                                    rejects can be told again
  *
  * The journal is locked all the while.
  */
@@ -71,7 +72,9 @@ struct prx_ledger {
     prx_ledger_index_fn write_index;
     char *tool; /* or NULL */
     bool no_sync;
-    bool is_finished; /* an earlier run has done everything */
+    bool is_finished; /* an earlier run has done everything, */
+    bool is_recalled; /* and its journal is still there */
+    bool has_outputs; /* something may stand under a final name, of this run */
     struct prx_journal journal;
     uint64_t n_kept_bytes;   /* of the journal, from an earlier run */
     struct prx_index index;  /* finished shards, and the plan */
@@ -110,9 +113,12 @@ PRX_MUST_USE int prx_ledger_reject(struct prx_ledger *ledger,
 PRX_MUST_USE int prx_ledger_put(struct prx_ledger *ledger,
                                 const struct prx_shard *shard);
 
-/** prx_ledger_finish - write the index, then remove the journal. */
+/** prx_ledger_finish - write the index. */
 PRX_MUST_USE int prx_ledger_finish(struct prx_ledger *ledger, json_t *extra,
                                    struct prx_sink_totals *totals);
+
+/** prx_ledger_close - remove the journal: rejects cannot be asked for any more. */
+PRX_MUST_USE int prx_ledger_close(struct prx_ledger *ledger);
 
 /** prx_ledger_release - unlock; a journal that remembers nothing is removed. */
 void prx_ledger_release(struct prx_ledger *ledger);

@@ -6,13 +6,15 @@
  *
  *     {"plan": HASH}                          first
  *     {"begin": NAME}                         about to be written, maybe in part
- *     {"key": K, "reason": R, "stage": S}     a reject, settled by the next shard
+ *     {"key": K, "reason": R, "serial": N, "source": F, "stage": S}   a reject
  *     {"shard": NAME, "first": N, "next": N, "samples": N, "rejected": N,
  *      "bytes": N, "xxh128": HASH}            stands, and all before N is settled
  *
- * What follows the last line of a shard is work to be done again, and is cut
- * off.  A shard is believed as far as its file is there and of its size, or as the
- * place's holds() says; from the first that is not, everything is done again.
+ * What follows the last line of a shard is work to be done again, and is cut off.
+ * A reject that no shard has settled comes again, too, but may stand before that
+ * line; so of those with one serial only the first is told.
+ * A shard is believed as far as its file is there and of its size, or as the place's
+ * holds() says; from the first that is not, everything is done again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -285,7 +287,7 @@ static int another_plan(const char *path)
 
 /* An index stands: the work is done if it is this work. */
 static int resume_finished(struct prx_ledger *ledger, struct prx_index *index,
-                           const char *plan)
+                           const char *plan, const struct memory *memory)
 {
     if (!index->is_ours || strcmp(index->plan, plan) != 0)
         return another_plan(ledger->index_path);
@@ -294,6 +296,9 @@ static int resume_finished(struct prx_ledger *ledger, struct prx_index *index,
             return prx_err(PRX_ECORRUPT, "%s: %s is missing, or of another size",
                            ledger->index_path, index->shards[i].name);
     ledger->is_finished = true;
+    /* The last run did not come to its end: its rejects may not be told yet. */
+    ledger->is_recalled = strcmp(memory->plan, plan) == 0;
+    ledger->n_kept_bytes = UINT64_MAX;
     ledger->n_done_serials = index->n_samples + index->n_rejected;
     prx_index_release(&ledger->index);
     ledger->index = *index;
@@ -336,7 +341,7 @@ static int decide(struct prx_ledger *ledger, const struct prx_ledger_place *plac
         rc = prx_err(PRX_EEXIST, "%s%s: is there already",
                      has_index ? ledger->index_path : ledger->folder, name);
     } else if (has_index) {
-        rc = resume_finished(ledger, &index, plan);
+        rc = resume_finished(ledger, &index, plan, memory);
     } else if (!memory->plan[0]) {
         rc = prx_err(PRX_EEXIST, "%s%s: is there, but no journal to resume from",
                      ledger->folder, outputs->paths[0]);
@@ -411,8 +416,11 @@ int prx_ledger_begin(struct prx_ledger *ledger, const char *name)
 int prx_ledger_reject(struct prx_ledger *ledger, const struct prx_sample *sample)
 {
     json_t *line =
-        json_pack("{ss ss ss}", "key", sample->key ? sample->key : "", "stage",
-                  sample->reject_stage, "reason", sample->reject_reason);
+        json_pack("{so sI so so so}", "key", prx_json_text(sample->key), "serial",
+                  (json_int_t)sample->serial, "stage",
+                  prx_json_text(sample->reject_stage), "reason",
+                  prx_json_text(sample->reject_reason), "source",
+                  sample->origin ? prx_json_text(sample->origin) : json_null());
     return put_line(ledger, line, false);
 }
 
@@ -453,20 +461,27 @@ int prx_ledger_finish(struct prx_ledger *ledger, json_t *extra,
     else if (!ledger->is_finished)
         PRX_TRY(prx_index_write(ledger->index_path, index, ledger->kind, ledger->tool,
                                 extra, ledger->no_sync));
+    ledger->has_outputs = true;
     *totals = (struct prx_sink_totals){
         .n_samples = index->n_samples,
         .n_bytes = index->n_bytes,
         .n_shards = index->n_shards,
         .n_rejected = index->n_rejected,
     };
-    prx_journal_close(&ledger->journal, true);
     return 0;
+}
+
+int prx_ledger_close(struct prx_ledger *ledger)
+{
+    return prx_journal_remove(&ledger->journal);
 }
 
 void prx_ledger_release(struct prx_ledger *ledger)
 {
-    bool is_useless = ledger->is_finished ||
-                      (ledger->index.n_shards == 0 && ledger->begun.n_paths == 0);
+    bool is_useless = ledger->is_finished
+                          ? !ledger->is_recalled
+                          : !ledger->has_outputs && ledger->index.n_shards == 0 &&
+                                ledger->begun.n_paths == 0;
 
     prx_journal_close(&ledger->journal, is_useless);
     prx_index_release(&ledger->index);
@@ -481,29 +496,36 @@ struct reject_walk {
     const struct prx_ledger *ledger;
     prx_reject_fn fn;
     void *ctx;
+    uint64_t next_serial; /* rejects before it were told */
 };
 
 static int walk_reject(void *ctx, const char *text, uint64_t end_bytes)
 {
-    const struct reject_walk *walk = ctx;
-    const char *key, *stage, *reason;
+    struct reject_walk *walk = ctx;
+    const char *key, *stage, *reason, *origin = NULL;
+    json_int_t serial;
     int rc = 0;
 
     if (end_bytes > walk->ledger->n_kept_bytes)
         return 0;
     json_t *line = json_loads(text, 0, NULL);
-    if (line && json_unpack(line, "{ss ss ss}", "key", &key, "stage", &stage, "reason",
-                            &reason) == 0)
-        rc = walk->fn(walk->ctx, key, stage, reason);
+    if (line &&
+        json_unpack(line, "{ss sI ss ss s?s}", "key", &key, "serial", &serial, "stage",
+                    &stage, "reason", &reason, "source", &origin) == 0 &&
+        (uint64_t)serial >= walk->next_serial &&
+        (uint64_t)serial < walk->ledger->n_done_serials) {
+        walk->next_serial = (uint64_t)serial + 1;
+        rc = walk->fn(walk->ctx, key, stage, reason, origin);
+    }
     json_decref(line);
     return rc;
 }
 
 int prx_ledger_each_reject(struct prx_ledger *ledger, prx_reject_fn fn, void *ctx)
 {
-    struct reject_walk walk = {ledger, fn, ctx};
+    struct reject_walk walk = {ledger, fn, ctx, 0};
 
-    if (!ledger->journal.path || ledger->is_finished)
+    if (!ledger->journal.path || (ledger->is_finished && !ledger->is_recalled))
         return 0;
     return prx_journal_read(&ledger->journal, walk_reject, &walk);
 }

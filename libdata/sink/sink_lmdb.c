@@ -162,6 +162,7 @@ static int begin(struct sink_lmdb *lmdb)
         return 0;
     warn_of_network(lmdb);
     PRX_TRY(prx_ledger_begin(&lmdb->ledger, PRX_LMDB_DATA));
+    lmdb->ledger.has_outputs = true;
     return env_open(lmdb);
 }
 
@@ -457,8 +458,11 @@ static void lmdb_abort(struct prx_sink *sink)
     bool is_begun = lmdb->env != NULL;
 
     env_close(lmdb);
-    if (is_begun && lmdb->ledger.index.n_shards == 0 && remove_files(lmdb) < 0)
-        prx_err_clear();
+    if (!is_begun || lmdb->ledger.index.n_shards > 0)
+        return;
+    if (remove_files(lmdb) == 0)
+        lmdb->ledger.has_outputs = false;
+    prx_err_clear();
 }
 
 static void lmdb_release(struct prx_sink *sink)

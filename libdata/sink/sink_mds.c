@@ -45,6 +45,7 @@ static int write_shard(struct sink_mds *mds)
         mds_shard_write(&mds->held, mds->n_shard_bytes_max, &mds->file, mds->hasher));
     mds->shard.n_bytes = mds->file.n_bytes;
     prx_hasher_hex(mds->hasher, mds->shard.xxh128);
+    mds->ledger.has_outputs = true;
     PRX_GO(prx_outfile_commit(&mds->file, mds->no_sync));
 out:
     prx_str_release(&path);

@@ -2,31 +2,22 @@
 /*
  * Tar shards, one tar, or a tar on standard output.
  *
- * A sample is written by one writev: its headers from scratch memory, the bytes
- * of its fields from where they are.  A shard ends before the sample that would
- * make it larger than the limit, so where shards are cut depends on the samples
- * alone.  Behind a shard's last sample stand the two zero blocks that end a tar,
- * and nothing else.
+ * A shard ends before the sample that would make it larger than the limit.  The
+ * last one might then hold next to nothing; so a full shard is held back, without
+ * its name, until the one behind it is full too.  Where the input ends first, and
+ * the last shard is less than half full, the two share their samples evenly.  So
+ * where shards are cut depends on the samples alone, and no name ever stands for
+ * two different shards.
  *
- * When a shard is whole, its DALI index and then the shard itself are synced
+ * When a shard is given out, its DALI index and then the shard itself are synced
  * and renamed, then the journal is told.  So the journal never names what does
- * not stand; a kill in between costs one shard's work.
+ * not stand; a kill in between costs the work of two shards at most.
  */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "libdata/dali.h"
-#include "libdata/hash.h"
-#include "libdata/outfile.h"
-#include "libdata/sink/sink_internal.h"
-
-#define N_BLOCK_BYTES 512
-#define N_END_BYTES   (2 * N_BLOCK_BYTES)
-
-static const char zeros[N_END_BYTES];
+#include "libdata/sink/tar_shard_internal.h"
 
 /* "out/%06d.tar": folder "out/", head "", n_digits 6, tail ".tar". */
 struct pattern {
@@ -47,20 +38,11 @@ struct sink_tar {
     bool no_dali_index;
     struct prx_ledger ledger;
 
-    struct prx_shard shard; /* being written; its name is shard_name */
-    struct prx_str shard_name;
-    bool is_open;
-    struct prx_outfile file;
-    struct prx_hasher *hasher;
-    struct prx_dali dali; /* the .idx */
-    struct prx_str last_key;
-    uint64_t n_shards_done;
-
-    struct prx_str headers; /* of one sample */
-    struct prx_str name;
-    struct iovec *parts; /* three a field */
-    uint64_t *places;    /* where each field begins in the shard */
-    size_t cap_fields;
+    struct prx_tar_shard shards[2];
+    struct prx_tar_shard *filling; /* one of them, begun with its first sample */
+    struct prx_tar_shard *held;    /* the other: full, or not begun */
+    uint64_t n_shards_begun;
+    struct prx_tar_blocks blocks; /* of one sample */
 };
 
 static void pattern_release(struct pattern *pattern)
@@ -137,236 +119,180 @@ static bool pattern_is_output(const void *ctx, const char *name)
     return strcmp(rest + n_stem, ".tar") == 0 || strcmp(rest + n_stem, ".idx") == 0;
 }
 
-static int shard_begin(struct sink_tar *tar)
+static int begin_shard(struct sink_tar *tar)
 {
-    struct prx_str path = {0};
-    int rc = 0;
+    struct prx_tar_shard *shard = tar->filling;
 
-    tar->is_open = true;
-    prx_dali_reset(&tar->dali);
-    prx_str_reset(&tar->last_key);
-    if (tar->is_stdout)
-        return 0;
-    prx_hasher_reset(tar->hasher);
-    PRX_GO(pattern_format(&tar->pattern, tar->n_shards_done, &tar->shard_name));
-    tar->shard.name = tar->shard_name.bytes;
-    PRX_GO(prx_ledger_begin(&tar->ledger, tar->shard.name));
-    PRX_GO(prx_str_printf(&path, "%s%s", tar->pattern.folder, tar->shard.name));
-    PRX_GO(prx_outfile_open(&tar->file, path.bytes));
-out:
-    prx_str_release(&path);
-    return rc;
+    if (!tar->is_stdout) {
+        PRX_TRY(pattern_format(&tar->pattern, tar->n_shards_begun, &shard->name));
+        PRX_TRY(prx_ledger_begin(&tar->ledger, shard->name.bytes));
+    }
+    tar->n_shards_begun++;
+    return prx_tar_shard_begin(shard, tar->pattern.folder);
 }
 
-/* Hash and write @parts; the hash sees them first, as writing changes them. */
-static int write_parts(struct sink_tar *tar, int n_parts)
+static int give_out(struct sink_tar *tar, struct prx_tar_shard *shard)
 {
-    for (int i = 0; i < n_parts; i++)
-        tar->shard.n_bytes += tar->parts[i].iov_len;
-    if (tar->is_stdout)
-        return prx_writev_all(STDOUT_FILENO, "standard output", tar->parts, n_parts);
-    for (int i = 0; i < n_parts; i++)
-        prx_hasher_add(tar->hasher, tar->parts[i].iov_base, tar->parts[i].iov_len);
-    return prx_outfile_writev(&tar->file, tar->parts, n_parts);
+    tar->ledger.has_outputs = true;
+    PRX_TRY(prx_tar_shard_commit(shard, tar->pattern.folder, !tar->no_dali_index,
+                                 tar->no_sync));
+    return tar->is_stdout ? 0 : prx_ledger_put(&tar->ledger, &shard->entry);
 }
 
-static int commit_dali(struct sink_tar *tar)
+/* Hold back the shard that is full; input before @next_serial is settled in it. */
+static int hold_shard(struct sink_tar *tar, uint64_t next_serial)
 {
-    struct prx_str path = {0};
-    int rc = 0;
+    struct prx_tar_shard *full = tar->filling;
 
-    if (tar->no_dali_index || tar->dali.is_unfit)
-        return 0;
-    PRX_GO(prx_str_printf(&path, "%s%s", tar->pattern.folder, tar->shard.name));
-    rc = prx_dali_write(&tar->dali, path.bytes, tar->no_sync);
-out:
-    prx_str_release(&path);
-    return rc;
-}
-
-static int write_end(struct sink_tar *tar)
-{
-    tar->parts[0] = (struct iovec){(void *)(uintptr_t)zeros, N_END_BYTES};
-    return write_parts(tar, 1);
-}
-
-/* Complete the open shard; input samples before @next_serial are settled. */
-static int shard_commit(struct sink_tar *tar, uint64_t next_serial)
-{
-    tar->shard.next_serial = next_serial;
-    PRX_TRY(write_end(tar));
-    prx_hasher_hex(tar->hasher, tar->shard.xxh128);
-    PRX_TRY(commit_dali(tar));
-    PRX_TRY(prx_outfile_commit(&tar->file, tar->no_sync));
-    PRX_TRY(prx_ledger_put(&tar->ledger, &tar->shard));
-    tar->is_open = false;
-    tar->n_shards_done++;
-    tar->shard = (struct prx_shard){
+    if (tar->held->is_begun)
+        PRX_TRY(give_out(tar, tar->held));
+    full->entry.next_serial = next_serial;
+    tar->filling = tar->held;
+    tar->held = full;
+    tar->filling->entry = (struct prx_shard){
         .first_serial = next_serial,
         .next_serial = next_serial,
     };
     return 0;
 }
 
-static int reserve_fields(struct sink_tar *tar, size_t n_fields)
+/* May a shard be so large? */
+static bool is_within(const struct sink_tar *tar, uint64_t n_bytes, uint64_t n_samples)
 {
-    if (n_fields <= tar->cap_fields)
-        return 0;
-    struct iovec *parts = realloc(tar->parts, 3 * n_fields * sizeof(*parts));
-    if (!parts)
-        return prx_err_nomem("a sample");
-    tar->parts = parts;
-    uint64_t *places = realloc(tar->places, n_fields * sizeof(*places));
-    if (!places)
-        return prx_err_nomem("a sample");
-    tar->places = places;
-    tar->cap_fields = n_fields;
-    return 0;
+    return n_bytes + PRX_TAR_END_BYTES <= tar->n_shard_bytes_max &&
+           (!tar->n_shard_samples_max || n_samples <= tar->n_shard_samples_max);
 }
 
-/*
- * Lay out @sample in parts: header, bytes, padding a field.  Headers may move in
- * memory until all are made, so their addresses come last.
- */
-static int lay_out(struct sink_tar *tar, const struct prx_sample *sample,
-                   uint64_t *n_bytes)
+/* Its share of what it may be, by the limit that it is nearer to. */
+static double fullness(const struct sink_tar *tar, uint64_t n_bytes, uint64_t n_samples)
 {
-    struct prx_str *headers = &tar->headers;
-
-    prx_str_reset(headers);
-    *n_bytes = 0;
-    PRX_TRY(reserve_fields(tar, sample->n_fields));
-    for (size_t i = 0; i < sample->n_fields; i++) {
-        const struct prx_field *field = &sample->fields[i];
-        size_t n_pad = -(size_t)field->n_bytes % N_BLOCK_BYTES;
-        size_t n_before = headers->n_bytes;
-        prx_str_reset(&tar->name);
-        PRX_TRY(prx_str_printf(&tar->name, "%s.%s", sample->key, field->name));
-        PRX_TRY(prx_tar_header(headers, tar->name.bytes, field->n_bytes));
-        tar->parts[3 * i].iov_len = headers->n_bytes - n_before;
-        tar->parts[3 * i + 1] =
-            (struct iovec){field->bytes->bytes, (size_t)field->n_bytes};
-        tar->parts[3 * i + 2] = (struct iovec){(void *)(uintptr_t)zeros, n_pad};
-        *n_bytes += headers->n_bytes - n_before + field->n_bytes + n_pad;
-    }
-    char *header = headers->bytes;
-    for (size_t i = 0; i < sample->n_fields; i++) {
-        tar->parts[3 * i].iov_base = header;
-        header += tar->parts[3 * i].iov_len;
-    }
-    return 0;
+    double of_bytes =
+        (double)(n_bytes + PRX_TAR_END_BYTES) / (double)tar->n_shard_bytes_max;
+    double of_samples = tar->n_shard_samples_max
+                            ? (double)n_samples / (double)tar->n_shard_samples_max
+                            : 0;
+    return of_bytes > of_samples ? of_bytes : of_samples;
 }
 
-/* Note where the sample that is laid out is going to be. */
-static int add_dali(struct sink_tar *tar, const struct prx_sample *sample)
+/* How many samples the held shard keeps, so that the emptier one is fullest. */
+static size_t choose_cut(const struct sink_tar *tar)
 {
-    uint64_t at_bytes = tar->shard.n_bytes;
+    const struct prx_tar_shard *held = tar->held;
+    uint64_t n_bytes = held->entry.n_bytes + tar->filling->entry.n_bytes;
+    uint64_t n_samples = held->entry.n_samples + tar->filling->entry.n_samples;
+    size_t n_kept = held->n_places;
+    double most = 0;
 
-    if (tar->is_stdout || tar->no_dali_index)
-        return 0;
-    for (size_t i = 0; i < sample->n_fields; i++) {
-        const struct iovec *part = &tar->parts[3 * i];
-        tar->places[i] = at_bytes + part[0].iov_len;
-        at_bytes = tar->places[i] + part[1].iov_len + part[2].iov_len;
+    for (size_t n = held->n_places; n > 0; n--) {
+        uint64_t n_first_bytes =
+            n < held->n_places ? held->places[n].at_bytes : held->entry.n_bytes;
+        if (!is_within(tar, n_bytes - n_first_bytes, n_samples - n))
+            break;
+        double first = fullness(tar, n_first_bytes, n);
+        double second = fullness(tar, n_bytes - n_first_bytes, n_samples - n);
+        double least = first < second ? first : second;
+        if (least > most) {
+            most = least;
+            n_kept = n;
+        }
     }
-    return prx_dali_put(&tar->dali, sample, tar->places);
+    return n_kept;
+}
+
+/* The last two shards share their samples, unless the last is half full. */
+static int balance(struct sink_tar *tar)
+{
+    struct prx_tar_shard *held = tar->held, *last = tar->filling;
+
+    if (fullness(tar, last->entry.n_bytes, last->entry.n_samples) >= 0.5)
+        return 0;
+    /* No reader could tell one key twice in a row; names begin with the first. */
+    if (strcmp(held->last_key.bytes, last->names.bytes) == 0)
+        return 0;
+    size_t n_kept = choose_cut(tar);
+    return n_kept < held->n_places ? prx_tar_shard_give(held, n_kept, last) : 0;
 }
 
 static bool is_full(const struct sink_tar *tar, uint64_t n_more_bytes)
 {
-    const struct prx_shard *shard = &tar->shard;
+    const struct prx_tar_shard *shard = tar->filling;
 
-    if (!tar->pattern.is_numbered || !tar->is_open || shard->n_samples == 0)
-        return false;
-    return (tar->n_shard_samples_max && shard->n_samples >= tar->n_shard_samples_max) ||
-           shard->n_bytes + n_more_bytes + N_END_BYTES > tar->n_shard_bytes_max;
+    return tar->pattern.is_numbered && shard->is_begun &&
+           !is_within(tar, shard->entry.n_bytes + n_more_bytes,
+                      shard->entry.n_samples + 1);
 }
 
 static int reject(struct sink_tar *tar, const struct prx_sample *sample)
 {
-    tar->shard.n_rejected++;
-    tar->shard.next_serial = sample->serial + 1;
+    tar->filling->entry.n_rejected++;
+    tar->filling->entry.next_serial = sample->serial + 1;
     return tar->is_stdout ? 0 : prx_ledger_reject(&tar->ledger, sample);
 }
 
 static int tar_put(struct prx_sink *sink, struct prx_sample *sample)
 {
     struct sink_tar *tar = (struct sink_tar *)sink;
-    uint64_t n_bytes;
 
     if (tar->ledger.is_finished)
         return prx_err(PRX_EEXIST, "%s: complete already, but more input has come",
                        tar->ledger.index_path);
     if (sample->reject_reason)
         return reject(tar, sample);
-    PRX_TRY(lay_out(tar, sample, &n_bytes));
-    if (is_full(tar, n_bytes)) {
-        struct iovec first = tar->parts[0];
-        PRX_TRY(shard_commit(tar, sample->serial));
-        tar->parts[0] = first;
-    }
-    if (tar->is_open && tar->last_key.bytes &&
-        strcmp(tar->last_key.bytes, sample->key) == 0) {
+    PRX_TRY(prx_tar_blocks_set(&tar->blocks, sample));
+    if (is_full(tar, tar->blocks.n_bytes))
+        PRX_TRY(hold_shard(tar, sample->serial));
+    if (!tar->filling->is_begun) {
+        PRX_TRY(begin_shard(tar));
+    } else if (strcmp(tar->filling->last_key.bytes, sample->key) == 0) {
         prx_sample_reject(sample, "write", "same key as the sample before it");
         return reject(tar, sample);
     }
-    if (!tar->is_open)
-        PRX_TRY(shard_begin(tar));
-    PRX_TRY(add_dali(tar, sample));
-    PRX_TRY(write_parts(tar, (int)(3 * sample->n_fields)));
-    if (!tar->is_stdout && !tar->no_sync)
-        prx_outfile_push(&tar->file);
-    prx_str_reset(&tar->last_key);
-    PRX_TRY(prx_str_puts(&tar->last_key, sample->key));
-    tar->shard.n_samples++;
-    tar->shard.next_serial = sample->serial + 1;
-    return 0;
+    return prx_tar_shard_put(tar->filling, sample, &tar->blocks, tar->no_sync);
 }
 
 static int tar_finish(struct prx_sink *sink, json_t *extra,
                       struct prx_sink_totals *totals)
 {
     struct sink_tar *tar = (struct sink_tar *)sink;
+    const struct prx_shard *last = &tar->filling->entry;
 
     /* One tar is always there, even with nothing in it. */
-    if (!tar->is_open && !tar->ledger.is_finished && tar->n_shards_done == 0 &&
-        !tar->pattern.is_numbered)
-        PRX_TRY(shard_begin(tar));
-    if (tar->is_stdout) {
-        PRX_TRY(write_end(tar));
-        *totals = (struct prx_sink_totals){tar->shard.n_samples, tar->shard.n_bytes, 1,
-                                           tar->shard.n_rejected};
-        return 0;
+    if (!tar->filling->is_begun && !tar->ledger.is_finished &&
+        tar->n_shards_begun == 0 && !tar->pattern.is_numbered)
+        PRX_TRY(begin_shard(tar));
+    if (tar->held->is_begun) {
+        PRX_TRY(balance(tar));
+        PRX_TRY(give_out(tar, tar->held));
     }
-    if (tar->is_open)
-        PRX_TRY(shard_commit(tar, tar->shard.next_serial));
-    /* Rejects behind the last sample belong to no shard. */
-    if (!tar->ledger.is_finished)
-        tar->ledger.index.n_rejected += tar->shard.n_rejected;
-    return prx_ledger_finish(&tar->ledger, extra, totals);
+    if (tar->filling->is_begun)
+        PRX_TRY(give_out(tar, tar->filling));
+    else if (!tar->ledger.is_finished) /* Rejects alone belong to no shard. */
+        tar->ledger.index.n_rejected += last->n_rejected;
+    if (!tar->is_stdout)
+        return prx_ledger_finish(&tar->ledger, extra, totals);
+    *totals = (struct prx_sink_totals){last->n_samples, last->n_bytes, 1,
+                                       last->n_rejected};
+    return 0;
 }
 
 static void tar_abort(struct prx_sink *sink)
 {
-    prx_outfile_abort(&((struct sink_tar *)sink)->file);
+    struct sink_tar *tar = (struct sink_tar *)sink;
+
+    prx_tar_shard_abort(tar->held);
+    prx_tar_shard_abort(tar->filling);
 }
 
 static void tar_release(struct prx_sink *sink)
 {
     struct sink_tar *tar = (struct sink_tar *)sink;
 
-    prx_outfile_abort(&tar->file);
+    prx_tar_shard_release(&tar->shards[0]);
+    prx_tar_shard_release(&tar->shards[1]);
+    prx_tar_blocks_release(&tar->blocks);
     if (!tar->is_stdout)
         prx_ledger_release(&tar->ledger);
-    prx_hasher_free(tar->hasher);
     pattern_release(&tar->pattern);
-    prx_dali_release(&tar->dali);
-    prx_str_release(&tar->last_key);
-    prx_str_release(&tar->headers);
-    prx_str_release(&tar->name);
-    prx_str_release(&tar->shard_name);
-    free(tar->parts);
-    free(tar->places);
     free(tar);
 }
 
@@ -389,7 +315,7 @@ static int open_ledger(struct sink_tar *tar, const struct prx_sink_opts *opts)
     if (!pattern->is_numbered)
         PRX_GO(prx_str_printf(&prefix, "%.*s.", (int)strlen(pattern->head) - 4,
                               pattern->head));
-    PRX_GO(prx_str_printf(&layout, "tar 1 %s %d %s bytes %llu samples %llu dali %d",
+    PRX_GO(prx_str_printf(&layout, "tar 2 %s %d %s bytes %llu samples %llu dali %d",
                           pattern->head, pattern->is_numbered ? pattern->n_digits : -1,
                           pattern->tail, (unsigned long long)tar->n_shard_bytes_max,
                           (unsigned long long)tar->n_shard_samples_max,
@@ -403,8 +329,7 @@ static int open_ledger(struct sink_tar *tar, const struct prx_sink_opts *opts)
         .ctx = pattern,
     };
     PRX_GO(prx_ledger_open(&tar->ledger, &place, opts));
-    tar->n_shards_done = tar->ledger.index.n_shards;
-    tar->shard.first_serial = tar->shard.next_serial = tar->ledger.n_done_serials;
+    tar->n_shards_begun = tar->ledger.index.n_shards;
 out:
     prx_str_release(&prefix);
     prx_str_release(&layout);
@@ -422,6 +347,21 @@ static int open_stdout(struct sink_tar *tar, const struct prx_sink_opts *opts)
     return 0;
 }
 
+static int init_shards(struct sink_tar *tar)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct prx_tar_shard *shard = &tar->shards[i];
+        PRX_TRY(prx_tar_shard_init(shard));
+        shard->is_stdout = tar->is_stdout;
+        /* Only a numbered shard gives samples to the next one. */
+        shard->is_recorded =
+            !tar->is_stdout && (tar->pattern.is_numbered || !tar->no_dali_index);
+    }
+    tar->filling->entry.first_serial = tar->ledger.n_done_serials;
+    tar->filling->entry.next_serial = tar->ledger.n_done_serials;
+    return 0;
+}
+
 int prx_sink_tar_open(const char *word, const struct prx_sink_opts *opts,
                       uint64_t *n_done_serials, struct prx_sink **out)
 {
@@ -431,20 +371,20 @@ int prx_sink_tar_open(const char *word, const struct prx_sink_opts *opts,
     if (!tar)
         return prx_err_nomem("a sink");
     tar->base.ops = &tar_ops;
-    tar->file.fd = -1;
+    tar->filling = &tar->shards[0];
+    tar->held = &tar->shards[1];
     tar->n_shard_bytes_max =
         opts->n_shard_bytes_max ? opts->n_shard_bytes_max : PRX_SHARD_BYTES_MAX;
     tar->n_shard_samples_max = opts->n_shard_samples_max;
     tar->no_sync = opts->no_sync;
     tar->no_dali_index = opts->no_dali_index;
-    PRX_GO(reserve_fields(tar, 4));
-    PRX_GO(prx_hasher_new(&tar->hasher));
     if (strcmp(word, "-") == 0) {
         PRX_GO(open_stdout(tar, opts));
     } else {
         PRX_GO(pattern_parse(&tar->pattern, word));
         PRX_GO(open_ledger(tar, opts));
     }
+    PRX_GO(init_shards(tar));
     *n_done_serials = tar->ledger.n_done_serials;
     *out = &tar->base;
 out:

@@ -30,6 +30,7 @@ void prx_made_sample(struct prx_sample *sample, uint64_t serial)
     prx_sample_reset(sample);
     snprintf(key, sizeof(key), "k%03d", (int)serial);
     need(prx_sample_set_key(sample, key));
+    need(prx_sample_set_origin(sample, "made.tar"));
     sample->serial = serial;
     prx_made_field(sample, "txt", (size_t)serial);
     prx_made_field(sample, "jpg", 700);

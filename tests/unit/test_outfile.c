@@ -107,6 +107,26 @@ static void test_failures_name_the_file(void **state)
     assert_tree(scratch, "f ");
 }
 
+/* What a killed writer leaves is removed; what one still writes is not. */
+static void test_sweep(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    const char *path = prx_scratch_path(scratch, "r.json");
+    struct prx_outfile file;
+
+    prx_outfile_sweep(prx_scratch_path(scratch, "no/such/folder"));
+    prx_scratch_puts(scratch, ".r.json.tmp.12", "left");
+    prx_scratch_puts(scratch, ".r.json.tmp.", "not ours");
+    prx_scratch_puts(scratch, ".r.json.tmp.1x", "not ours");
+    prx_scratch_puts(scratch, ".xr.json.tmp.1", "not of this file");
+    prx_scratch_puts(scratch, "r.json.tmp.1", "not hidden");
+    assert_int_equal(prx_outfile_open(&file, path), 0);
+    prx_outfile_sweep(path);
+    assert_int_equal(prx_outfile_commit(&file, true), 0);
+    assert_tree(scratch, ".r.json.tmp. .r.json.tmp.1x .xr.json.tmp.1 r.json "
+                         "r.json.tmp.1 ");
+}
+
 /* Replacing a device by a file would be the end of the device. */
 static void test_streams_are_written_to(void **state)
 {
@@ -246,6 +266,7 @@ int main(void)
                                         close_scratch),
         cmocka_unit_test_setup_teardown(test_streams_are_written_to, open_scratch,
                                         close_scratch),
+        cmocka_unit_test_setup_teardown(test_sweep, open_scratch, close_scratch),
         cmocka_unit_test_setup_teardown(test_journal_torn, open_scratch, close_scratch),
         cmocka_unit_test_setup_teardown(test_journal_has_one_holder, open_scratch,
                                         close_scratch),

@@ -218,10 +218,11 @@ static void test_names(void **state)
 }
 
 static int count_reject(void *ctx, const char *key, const char *stage,
-                        const char *reason)
+                        const char *reason, const char *origin)
 {
     int *n_rejects = ctx;
     char want[32];
+    (void)origin;
 
     snprintf(want, sizeof(want), "k%03d", 7 * *n_rejects + 6);
     assert_string_equal(key, want);

@@ -155,7 +155,7 @@ static void test_inputs_are_spared(void **state)
 }
 
 static int count_reject(void *ctx, const char *key, const char *stage,
-                        const char *reason)
+                        const char *reason, const char *origin)
 {
     int *n_rejects = ctx;
     char want[32];
@@ -164,6 +164,7 @@ static int count_reject(void *ctx, const char *key, const char *stage,
     assert_string_equal(key, want);
     assert_string_equal(stage, "test");
     assert_string_equal(reason, "seventh");
+    assert_string_equal(origin, "made.tar");
     ++*n_rejects;
     return 0;
 }
@@ -172,19 +173,30 @@ static int count_reject(void *ctx, const char *key, const char *stage,
 static void test_resume_after_abort(void **state)
 {
     struct prx_scratch *scratch = *state;
-    static const char *const words[] = {"%s/out/%%03d.tar", "%s/out/"};
+    /* Of 26 samples shards of 4 leave half a shard, which stays as it is, and shards
+     * of 5 one sample, which the last two share.  Two shards may have to be done
+     * again: 8 or 10 samples, and the rejects among them. */
+    static const struct {
+        const char *word;
+        uint64_t n_shard_samples_max, n_again_max;
+    } rows[] = {
+        {"%s/out/%%03d.tar", 4, 8 + 2},
+        {"%s/out/%%03d.tar", 5, 10 + 2},
+        {"%s/out/", 4, 0},
+    };
     enum { N_SAMPLES = 30 };
 
-    for (size_t i_word = 0; i_word < N_OF(words); i_word++) {
+    for (size_t i_row = 0; i_row < N_OF(rows); i_row++) {
+        const uint64_t n_max = rows[i_row].n_shard_samples_max;
         struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME,
-                                     .n_shard_samples_max = 4,
+                                     .n_shard_samples_max = n_max,
                                      .no_sync = true,
                                      .plan = "p"};
         struct prx_sink_totals whole, resumed;
         struct prx_str word = {0};
 
         assert_int_equal(prx_str_puts(&word, scratch->root), 0);
-        assert_int_equal(prx_str_puts(&word, words[i_word] + 2), 0);
+        assert_int_equal(prx_str_puts(&word, rows[i_row].word + 2), 0);
         char *percent = strstr(word.bytes, "%%");
         if (percent)
             memmove(percent, percent + 1, strlen(percent));
@@ -201,7 +213,7 @@ static void test_resume_after_abort(void **state)
             prx_sink_abort(sink);
             assert_int_equal(prx_sink_open(word.bytes, &opts, &n_done, &sink), 0);
             assert_true(n_done <= n);
-            assert_true(n_done + 5 >= n - n / 7);
+            assert_true(n_done + rows[i_row].n_again_max >= n);
             assert_int_equal(prx_sink_each_reject(sink, count_reject, &n_rejects), 0);
             assert_int_equal(n_rejects, n_done / 7);
             assert_int_equal(prx_made_put(sink, n_done, N_SAMPLES), 0);
@@ -214,6 +226,81 @@ static void test_resume_after_abort(void **state)
         free(want);
         prx_str_release(&word);
         prx_scratch_remove(prx_scratch_path(scratch, "out"));
+    }
+}
+
+/* All is complete, but the run ends before its rejects are told: they still can be. */
+static void test_resume_before_close(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    static const char *const words[] = {"out/%d.tar", "out/x.tar", "out/"};
+
+    for (size_t i = 0; i < N_OF(words); i++) {
+        struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME,
+                                     .n_shard_samples_max = 4,
+                                     .no_sync = true,
+                                     .plan = "p"};
+        char *word = strdup(prx_scratch_path(scratch, words[i]));
+        struct prx_sink *sink;
+        uint64_t n_done;
+
+        assert_int_equal(prx_made_write(word, &opts, 15, NULL), 0);
+        char *want = prx_scratch_list(scratch->root);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(prx_made_put(sink, 0, 15), 0);
+        assert_int_equal(prx_sink_complete(sink, NULL, NULL), 0);
+        prx_sink_abort(sink);
+        for (int is_last = 0; is_last <= 1; is_last++) {
+            int n_rejects = 0;
+            assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+            assert_int_equal(n_done, 15);
+            assert_int_equal(prx_sink_each_reject(sink, count_reject, &n_rejects), 0);
+            assert_int_equal(n_rejects, 2);
+            assert_int_equal(prx_sink_complete(sink, NULL, NULL), 0);
+            if (!is_last)
+                prx_sink_abort(sink);
+        }
+        assert_int_equal(prx_sink_close(sink), 0);
+        char *got = prx_scratch_list(scratch->root);
+        assert_string_equal(got, want);
+        free(got);
+        free(want);
+        free(word);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+    }
+}
+
+/* A sample of which one file is written counts as none, and the run can go on. */
+static void test_resume_within_a_sample(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME, .no_sync = true};
+    struct prx_sink_totals whole, resumed;
+    struct prx_sink *sink;
+    uint64_t n_done;
+
+    for (uint64_t n_before = 0; n_before < 3; n_before++) {
+        char *word = strdup(prx_scratch_path(scratch, "out/"));
+        char name[32];
+        assert_int_equal(prx_made_write(word, &opts, 5, &whole), 0);
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(prx_made_put(sink, 0, n_before), 0);
+        /* A folder has the name of the second file of the next sample. */
+        snprintf(name, sizeof(name), "out/k%03d.txt/x", (int)n_before);
+        const char *path = prx_scratch_puts(scratch, name, "in the way");
+        assert_int_equal(prx_made_put(sink, n_before, 5), PRX_EIO);
+        prx_sink_abort(sink);
+        *strrchr((char *)(uintptr_t)path, '/') = '\0';
+        prx_scratch_remove(path);
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(n_done, n_before);
+        assert_int_equal(prx_made_put(sink, n_done, 5), 0);
+        assert_int_equal(prx_sink_finish(sink, NULL, &resumed), 0);
+        assert_memory_equal(&resumed, &whole, sizeof(whole));
+        prx_scratch_remove(prx_scratch_path(scratch, "out"));
+        free(word);
     }
 }
 
@@ -276,6 +363,8 @@ int main(void)
         TEST(test_refused_and_overwritten),
         TEST(test_inputs_are_spared),
         TEST(test_resume_after_abort),
+        TEST(test_resume_before_close),
+        TEST(test_resume_within_a_sample),
         TEST(test_resume_without_a_shard),
         TEST(test_two_writers),
     };
