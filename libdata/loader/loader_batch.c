@@ -12,6 +12,7 @@
 /* Lengths come in steps, so that few shapes of a batch exist. */
 #define TOKEN_STEP          16
 #define REPLACEMENTS_IN_ROW 16
+#define ALIGN_BYTES         ((size_t)64)
 
 /* --- memory --------------------------------------------------------------------- */
 
@@ -45,8 +46,9 @@ static int memory_reserve(struct loader_memory *memory,
     if (n_bytes <= memory->n_bytes)
         return 0;
     memory_release(memory, opts);
-    memory->elements =
-        opts->allocate ? opts->allocate(opts->memory_ctx, n_bytes) : malloc(n_bytes);
+    n_bytes = (n_bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+    memory->elements = opts->allocate ? opts->allocate(opts->memory_ctx, n_bytes)
+                                      : aligned_alloc(ALIGN_BYTES, n_bytes);
     if (!memory->elements)
         return prx_err_nomem("a batch");
     memory->n_bytes = n_bytes;

@@ -88,7 +88,7 @@ static int run(const struct bench *bench)
         .seed = 1,
         .shuffle = true,
         .n_threads = bench->n_threads,
-        .n_prefetch_bytes = (uint64_t)256 << 20,
+        .n_prefetch_bytes = (uint64_t)64 << 20,
     };
     struct prx_source *source;
 
