@@ -12,6 +12,7 @@
 #ifndef PRX_LIBDATA_NPY_H
 #define PRX_LIBDATA_NPY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -78,6 +79,9 @@ PRX_MUST_USE int prx_npy_put_f32(enum prx_npy_type type, int n_dims,
 
 /** prx_npy_get_f32 - all elements as float; PRX_EFORMAT for integer types. */
 PRX_MUST_USE int prx_npy_get_f32(const struct prx_npy *npy, float *out);
+
+/** prx_npy_is_finite - is every element of @npy finite?  Integers are. */
+bool prx_npy_is_finite(const struct prx_npy *npy);
 
 /* IEEE half precision, round to nearest even; overflow becomes infinity. */
 uint16_t prx_f16_from_f32(float value);

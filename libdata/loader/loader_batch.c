@@ -118,24 +118,6 @@ uint64_t prx_loader_slot_bytes(const struct loader_shape *shape,
 
 /* --- one sample ------------------------------------------------------------------- */
 
-/* All ones in an exponent: a value of a still undecoded array is not finite. */
-static bool is_finite_npy(const struct prx_npy *npy)
-{
-    for (size_t i = 0; i < npy->n_elements; i++) {
-        uint32_t bits = 0;
-        if (npy->type == PRX_NPY_F16) {
-            memcpy(&bits, npy->bytes + 2 * i, 2);
-            if ((bits & 0x7c00) == 0x7c00)
-                return false;
-        } else {
-            memcpy(&bits, npy->bytes + 4 * i, 4);
-            if ((bits & 0x7f800000) == 0x7f800000)
-                return false;
-        }
-    }
-    return true;
-}
-
 static int check_text(const struct prx_npy *npy, const struct prx_loader_opts *opts,
                       const char *name)
 {
@@ -145,7 +127,7 @@ static int check_text(const struct prx_npy *npy, const struct prx_loader_opts *o
     if (npy->dims[1] != opts->text_width)
         return prx_err(PRX_ESHAPE, "%s: states of width %lld, the model takes %lld",
                        name, (long long)npy->dims[1], (long long)opts->text_width);
-    if (!is_finite_npy(npy))
+    if (!prx_npy_is_finite(npy))
         return prx_err(PRX_ENONFINITE, "%s: a value is not finite", name);
     return 0;
 }

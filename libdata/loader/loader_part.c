@@ -154,19 +154,9 @@ int prx_loader_part_read(struct loader_reader *reader,
 
 /* --- numbers -------------------------------------------------------------------- */
 
-static bool is_finite(const float *values, size_t n)
+static int check_finite(const struct prx_npy *npy, const char *what)
 {
-    /* The sum of x - x is 0 but where some x is not finite; this vectorises. */
-    float sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += values[i] - values[i];
-    return sum == 0;
-}
-
-static int check_finite(const float *values, size_t n, const char *what)
-{
-    return is_finite(values, n)
+    return prx_npy_is_finite(npy)
                ? 0
                : prx_err(PRX_ENONFINITE, "%s: a value is not finite", what);
 }
@@ -258,8 +248,8 @@ int prx_loader_latent_read(struct loader_reader *reader,
         rc = prx_err(PRX_ECORRUPT, "latent.npy: another shape than was listed");
         goto out;
     }
-    PRX_GO(decode_latent(reader, &npy, reading->draw, out));
-    rc = check_finite(out, (size_t)(dims[0] * dims[1] * dims[2]), "latent.npy");
+    PRX_GO(check_finite(&npy, "latent.npy"));
+    rc = decode_latent(reader, &npy, reading->draw, out);
 out:
     prx_buf_unref(held);
     return rc;
@@ -285,8 +275,8 @@ int prx_loader_feature_read(struct loader_reader *reader,
         rc = prx_err(PRX_ECORRUPT, "%s: another shape than was listed", name);
         goto out;
     }
-    PRX_GO(prx_npy_get_f32(&npy, out));
-    rc = check_finite(out, npy.n_elements, name);
+    PRX_GO(check_finite(&npy, name));
+    rc = prx_npy_get_f32(&npy, out);
 out:
     prx_buf_unref(held);
     return rc;

@@ -6,27 +6,30 @@
 #include "libdata/npy.h"
 #include "libdata/sample/convert_internal.h"
 
-#if defined(__F16C__) && defined(__AVX2__)
-# include <immintrin.h>
+/* In rounds of so many without a branch, so that they are compared in vectors. */
+#define N_ROUND 1024
 
-static void f32_from_f16(const uint8_t *halves, size_t n, float *out)
-{
-    size_t i = 0;
+#define LACK(name, word)                                     \
+ static bool name(const uint8_t *words, size_t n, word mask) \
+ {                                                           \
+  for (size_t i = 0; i < n;) {                               \
+   size_t n_round = n - i < N_ROUND ? n - i : N_ROUND;       \
+   word n_full = 0;                                          \
+   for (size_t k = 0; k < n_round; k++, i++) {               \
+    word bits;                                               \
+    memcpy(&bits, words + i * sizeof(bits), sizeof(bits));   \
+    n_full |= (bits & mask) == mask;                         \
+   }                                                         \
+   if (n_full)                                               \
+    return false;                                            \
+  }                                                          \
+  return true;                                               \
+ }
 
-    for (; i + 8 <= n; i += 8) {
-        const void *eight = halves + 2 * i;
-        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(eight)));
-    }
-    for (; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, halves + 2 * i, sizeof(half));
-        out[i] = prx_f32_from_f16(half);
-    }
-}
+LACK(lack_u16, uint16_t)
+LACK(lack_u32, uint32_t)
 
-#else
-
-static void f32_from_f16(const uint8_t *halves, size_t n, float *out)
+static void f32_from_f16_plain(const uint8_t *halves, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++) {
         uint16_t half;
@@ -35,6 +38,31 @@ static void f32_from_f16(const uint8_t *halves, size_t n, float *out)
     }
 }
 
+#if defined(__F16C__) && defined(__AVX2__)
+# include <immintrin.h>
+
+/* Large arrays, at an even address, are written past the caches, to be read later. */
+# define N_STREAMED 4096
+
+static void f32_from_f16(const uint8_t *halves, size_t n, float *out)
+{
+    bool is_streamed = n >= N_STREAMED && (uintptr_t)out % sizeof(__m256) == 0;
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        const void *eight = halves + 2 * i;
+        __m256 values = _mm256_cvtph_ps(_mm_loadu_si128(eight));
+        if (is_streamed)
+            _mm256_stream_ps(out + i, values);
+        else
+            _mm256_storeu_ps(out + i, values);
+    }
+    _mm_sfence();
+    f32_from_f16_plain(halves + 2 * i, n - i, out + i);
+}
+
+#else
+# define f32_from_f16 f32_from_f16_plain
 #endif
 
 /* Of the 256 levels; a division each, so that all processors agree to the last bit. */
@@ -154,5 +182,5 @@ static void planes(const uint8_t *rgb, int width, int step, float *red, float *g
 #endif
 
 extern const struct prx_convert_kernels PRX_SIMD_NAME(prx_convert_kernels);
-const struct prx_convert_kernels PRX_SIMD_NAME(prx_convert_kernels) = {f32_from_f16,
-                                                                       planes};
+const struct prx_convert_kernels PRX_SIMD_NAME(prx_convert_kernels) = {
+    f32_from_f16, lack_u16, lack_u32, planes};

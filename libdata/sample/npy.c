@@ -373,6 +373,17 @@ int prx_npy_get_f32(const struct prx_npy *npy, float *out)
     return 0;
 }
 
+bool prx_npy_is_finite(const struct prx_npy *npy)
+{
+    const struct prx_convert_kernels *kernels = PRX_SIMD_PICK(prx_convert_kernels);
+
+    if (npy->type == PRX_NPY_F16)
+        return kernels->lack_u16(npy->bytes, npy->n_elements, 0x7c00);
+    if (npy->type == PRX_NPY_F32)
+        return kernels->lack_u32(npy->bytes, npy->n_elements, 0x7f800000);
+    return true;
+}
+
 static uint32_t bits_of(float value)
 {
     uint32_t bits;
