@@ -109,7 +109,7 @@ static int run(const struct bench *bench)
     return rc;
 }
 
-/* --- libjpeg-turbo alone ------------------------------------------------------------ */
+/* --- libjpeg-turbo alone --------------------------------------------------------- */
 
 struct pile {
     struct prx_buf **pictures;

@@ -37,9 +37,7 @@ seconds() { # command...: wall seconds of one run
     echo "$t0 $t1" | awk '{ printf "%.4f\n", $2 - $1 }'
 }
 
-median() {
-    sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
-}
+. tests/bench/median.sh
 
 # compare LABEL 'OURS' 'THEIRS': both in turn, medians, samples a second, the ratio.
 compare() {
@@ -73,6 +71,8 @@ if [ -n "$has_pillow" ]; then
 else
     echo "bench: Pillow is not there (python3 -m venv, pip install pillow): rows left out"
 fi
+
+BENCH_N=$n JOBS=$jobs sh tests/bench/stream.sh
 
 echo "bench: peak memory, KiB"
 for cmd in "$shard --no-sync -o $work/out/%06d.tar" \
