@@ -26,6 +26,9 @@ struct prx_sink_ops {
     void (*abort)(struct prx_sink *sink);
     /* NULL where nothing is remembered. */
     struct prx_ledger *(*ledger)(const struct prx_sink *sink);
+    /* NULL where shards are not numbered files. */
+    int (*adopt)(struct prx_sink *sink, const char *path,
+                 const struct prx_shard *shard);
 };
 
 /* The first member of every kind's own struct. */

@@ -347,6 +347,24 @@ out:
     return rc;
 }
 
+/* Several processes have begun to write here together: no other one may. */
+static int refuse_job(const struct prx_ledger_place *place)
+{
+    struct prx_str path = {0};
+    struct stat st;
+    int rc = 0;
+
+    PRX_GO(prx_str_printf(&path, "%s" PRX_SINK_JOB_FOLDER, place->folder));
+    if (*place->prefix == '\0' && lstat(path.bytes, &st) == 0)
+        rc = prx_err(PRX_EEXIST,
+                     "%s: a job of several processes, running or interrupted, which"
+                     " --share joins",
+                     path.bytes);
+out:
+    prx_str_release(&path);
+    return rc;
+}
+
 int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *place,
                     const struct prx_sink_opts *opts)
 {
@@ -358,6 +376,8 @@ int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *pl
     *ledger = (struct prx_ledger){.kind = place->kind, .no_sync = opts->no_sync};
     PRX_GO(hash_plan(place, opts, plan));
     PRX_GO(open_names(ledger, place, &journal_path));
+    if (opts->exists != PRX_SINK_JOIN)
+        PRX_GO(refuse_job(place));
     if (opts->tool)
         PRX_GO(prx_strdup(opts->tool, &ledger->tool));
     if (*place->folder)

@@ -41,7 +41,7 @@ static void null_release(struct prx_sink *sink)
 }
 
 static const struct prx_sink_ops null_ops = {null_put, null_finish, null_release,
-                                             null_abort, NULL};
+                                             null_abort, NULL, NULL};
 
 int prx_sink_null_open(const char *word, const struct prx_sink_opts *opts,
                        uint64_t *n_done_serials, struct prx_sink **out)
