@@ -23,7 +23,8 @@ static int parse_max_errors(struct tool_report *report)
     return 0;
 }
 
-int tool_report_open(struct tool_report *report, const struct tool *tool)
+int tool_report_open_at(struct tool_report *report, const struct tool *tool,
+                        const char *rejects_path, const char *stats_path)
 {
     *report = (struct tool_report){
         .tool = tool,
@@ -34,11 +35,17 @@ int tool_report_open(struct tool_report *report, const struct tool *tool)
     if (!report->by_stage)
         return prx_err_nomem("the report");
     PRX_TRY(parse_max_errors(report));
-    if (tool_common.rejects_path)
-        PRX_TRY(prx_outfile_open(&report->rejects_file, tool_common.rejects_path));
-    if (tool_common.stats_path)
-        PRX_TRY(prx_outfile_open(&report->stats_file, tool_common.stats_path));
+    if (rejects_path)
+        PRX_TRY(prx_outfile_open(&report->rejects_file, rejects_path));
+    if (stats_path)
+        PRX_TRY(prx_outfile_open(&report->stats_file, stats_path));
     return 0;
+}
+
+int tool_report_open(struct tool_report *report, const struct tool *tool)
+{
+    return tool_report_open_at(report, tool, tool_common.rejects_path,
+                               tool_common.stats_path);
 }
 
 void tool_report_abort(struct tool_report *report)
@@ -79,7 +86,7 @@ int tool_report_put(struct tool_report *report, const char *key, const char *sta
                     const char *reason, const char *origin)
 {
     PRX_TRY(count_reject(report, stage));
-    if (!tool_common.rejects_path)
+    if (report->rejects_file.fd < 0)
         return 0;
     json_t *line = json_pack("{s:o, s:o, s:o, s:o}",
                              "key", tool_json_text(key),
@@ -127,7 +134,7 @@ static int write_stats(struct tool_report *report, uint64_t n_read, double elaps
 int tool_report_commit(struct tool_report *report, uint64_t n_read, double elapsed_s,
                        json_t *stats)
 {
-    if (tool_common.stats_path) {
+    if (report->stats_file.fd >= 0) {
         PRX_TRY(write_stats(report, n_read, elapsed_s, stats));
         PRX_TRY(prx_outfile_commit(&report->stats_file, false));
     }
