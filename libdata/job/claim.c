@@ -238,11 +238,15 @@ bool prx_claims_has(const struct prx_claims *claims)
 
 void prx_claims_drop(struct prx_claims *claims)
 {
+    struct prx_error before;
+
+    prx_err_save(&before);
     pthread_mutex_lock(&claims->mutex);
     char *path = claims->held;
     claims->held = NULL;
     pthread_mutex_unlock(&claims->mutex);
-    if (path && is_ours(claims, path) && take_away(claims, path, claims->card.nonce) < 0)
-        prx_err_clear();
+    if (path && is_ours(claims, path) &&
+        take_away(claims, path, claims->card.nonce) < 0)
+        prx_err_restore(&before); /* why it is dropped says more */
     free(path);
 }

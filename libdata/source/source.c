@@ -11,6 +11,7 @@
  * Cut into units, a shard file is one, opened when its turn comes.  Other inputs
  * are walked through, forward as long as the units asked for follow each other.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,7 +41,8 @@ struct source_all {
     uint64_t *end_units;     /* of each input: units in it and all before */
     struct part shard;       /* the unit, where it is a shard */
     struct part *unit;       /* the part that it is read from; NULL: none is set */
-    uint64_t n_unit_left;    /* samples still to come */
+    atomic_bool is_canceled;
+    uint64_t n_unit_left; /* samples still to come */
 };
 
 /* The next sample of the unit. */
@@ -100,6 +102,7 @@ static void all_cancel(struct prx_source *source)
 {
     struct source_all *all = (struct source_all *)source;
 
+    atomic_store(&all->is_canceled, true);
     for (size_t i = 0; i < all->n_parts; i++)
         prx_source_cancel(all->parts[i].source);
     if (all->shard.source)
@@ -189,7 +192,7 @@ static int open_parts(struct source_all *all)
     all->parts = calloc(inputs->n_inputs + 1, sizeof(*all->parts));
     if (!all->parts)
         return prx_err_nomem("a source");
-    for (size_t i = 0; i < inputs->n_inputs; i += all->parts[all->n_parts - 1].n_inputs) {
+    for (size_t i = 0; i < inputs->n_inputs;) {
         struct part *part = &all->parts[all->n_parts];
         part->i_input = i;
         PRX_TRY(open_part(inputs, &all->opts, part));
@@ -197,6 +200,7 @@ static int open_parts(struct source_all *all)
         all->base.has_stream |= inputs->inputs[i].kind == &prx_source_stream_kind;
         is_known &= part->source->has_total;
         n_total += part->source->n_total;
+        i += part->n_inputs;
     }
     if (all->is_split_by_sample)
         n_total = n_total / all->world + (all->rank < n_total % all->world);
@@ -309,6 +313,10 @@ static int all_set_unit(struct prx_source *source, uint64_t i_unit)
     size_t i_input = find_input(all, i_unit), i_part = 0;
 
     PRX_BUG_IF(i_input == all->inputs.n_inputs);
+    /* A unit was broken off: what has been told to give up is not read on. */
+    if (atomic_exchange(&all->is_canceled, false))
+        for (size_t i = 0; i < all->n_parts; i++)
+            all->parts[i].n_seen = UINT64_MAX;
     const struct prx_input *input = &all->inputs.inputs[i_input];
     all->base.n_hidden = 0;
     all->unit = &all->shard;

@@ -33,11 +33,12 @@ struct prx_source_unit_ops {
 struct prx_source {
     const struct prx_source_ops *ops;
     const struct prx_source_unit_ops *unit_ops; /* of whole sources, else NULL */
-    bool has_stream;                            /* some of it can be read only once */
-    uint64_t n_total;                           /* expected samples, 0 = unknown */
-    bool has_total;                             /* n_total is known, even where it is 0 */
-    uint64_t n_given;                           /* samples given out so far */
-    uint64_t n_hidden;                          /* samples passed over so far: they are in a skip list */
+
+    bool has_stream;   /* some of it can be read only once */
+    uint64_t n_total;  /* expected samples, 0 = unknown */
+    bool has_total;    /* n_total is known, even where it is 0 */
+    uint64_t n_given;  /* samples given out so far */
+    uint64_t n_hidden; /* samples passed over so far: they are in a skip list */
 };
 
 struct prx_inputs;

@@ -184,6 +184,25 @@ static void test_pipes_are_not_cut(void **state)
     }
 }
 
+/* A unit that is broken off does not break those behind it. */
+static void test_canceled_unit(void **state)
+{
+    struct prx_source *source;
+    const char *words[3];
+    uint64_t n_units;
+
+    make_inputs(*state, words);
+    assert_int_equal(prx_source_open(words, 3, NULL, &source), 0);
+    assert_int_equal(prx_source_cut(source, 4, &n_units), 0);
+    assert_int_equal(prx_source_set_unit(source, 1), 0);
+    prx_source_cancel(source);
+    expect_unit(source, 1, "k0 k1 k2 k3 /1");
+    prx_source_cancel(source);
+    expect_unit(source, 4, "b0 /1");
+    expect_unit(source, 2, "k5 k6 k7 k8 /0");
+    prx_source_close(source);
+}
+
 /* Going back opens the folder again, which must then be what it was. */
 static void test_changed_folder(void **state)
 {
@@ -211,6 +230,7 @@ int main(void)
         TEST(test_shuffled),
         TEST(test_pipes_are_not_cut),
         TEST(test_changed_folder),
+        TEST(test_canceled_unit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
