@@ -72,7 +72,7 @@ static const struct tool tool = {
     },
     .rows = rows,
     .n_rows = sizeof(rows) / sizeof(rows[0]),
-    .groups = TOOL_OUTPUT | TOOL_SHARDS | TOOL_JOBS | TOOL_SPLIT | TOOL_SHARE | TOOL_REPORT,
+    .groups = TOOL_PIPELINE | TOOL_SHARE,
     .run = run,
 };
 

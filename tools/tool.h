@@ -38,6 +38,10 @@ enum {
     TOOL_LISTING = 32, /* no options: a reader that leaves early is not a failure */
     TOOL_SAVES = 64,   /* no options: looks at tool_save_wanted() */
     TOOL_SHARE = 128,  /* --share, ...: what becomes of a sample depends on it alone */
+
+    /* What tool_pipeline() looks at, apart from TOOL_SHARE. */
+    TOOL_PIPELINE =
+        TOOL_JOBS | TOOL_OUTPUT | TOOL_REPORT | TOOL_SPLIT | TOOL_SHARDS,
 };
 
 /* Values of the common options, set before run() is called. */
@@ -82,7 +86,8 @@ void tool_tell(int rc);
 /**
  * tool_source_open - open the operands as one source, as --rank and --world say.
  *
- * With --share it is all of them: ranks are no parts then.  Without any operand it is a usage error.
+ * With --share it is all of them: ranks are no parts then.  Without
+ * any operand it is a usage error.
  */
 PRX_MUST_USE int tool_source_open(const char **operands, size_t n_operands,
                                   struct prx_source **out);

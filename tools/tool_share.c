@@ -210,7 +210,8 @@ int tool_share(const struct tool_work *work)
     opts.n_units = share.n_units;
     /* Processes of known rank begin apart, each where its part would be. */
     if (tool_common.world > 1)
-        opts.i_first = (uint64_t)tool_common.rank * (share.n_units / (uint64_t)tool_common.world);
+        opts.i_first = (uint64_t)tool_common.rank *
+                       (share.n_units / (uint64_t)tool_common.world);
     PRX_GO(prx_job_open(&opts, &share.job));
     share.run.is_stopped = has_lost;
     share.run.stop_ctx = share.job;
