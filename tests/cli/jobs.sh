@@ -200,4 +200,19 @@ RANK=1 WORLD_SIZE=2 prx-shard -q photos -o folder-1/%06d.tar 2> err
 is "a rank without --share is refused where another has written" "$?" 1
 RANK=1 WORLD_SIZE=2 prx-shard photos -o folder-1/%06d.tar 2> err
 says "and told of --share" err 'want --share'
+# One that is suspended loses its unit, and goes on with others when it wakes.
+set -- -q -j1 --share --unit-samples 60 --shard-samples 4 --size 250 --max-errors 9 \
+    --claim-timeout 1 photos photos photos
+prx-shard "$@" -o awake/%06d.tar
+prx-shard "$@" -o asleep/%06d.tar &
+sleeper=$!
+sleep .15
+kill -STOP $sleeper
+run prx-shard "$@" -o asleep/%06d.tar
+is "a suspended process does not hold up the others" "$status" 0
+kill -CONT $sleeper
+wait $sleeper
+is "and ends well when it wakes" "$?" 0
+is "in the same tree" "$(digest asleep)" "$(digest awake)"
+ok "of which nothing else is left" test ! -e asleep/.prx-job
 all_passed
