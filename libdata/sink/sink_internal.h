@@ -60,7 +60,8 @@ struct prx_ledger {
     const char *kind; /* PRX_INDEX_... */
     char *tool;       /* or NULL */
     bool no_sync;
-    bool is_finished; /* an earlier run has done everything */
+    bool is_finished;   /* an earlier run has done everything */
+    bool has_leftovers; /* it has left outputs, perhaps none that count */
     struct prx_journal journal;
     uint64_t n_kept_bytes;   /* of the journal, from an earlier run */
     struct prx_index index;  /* finished shards, and the plan */

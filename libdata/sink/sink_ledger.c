@@ -388,6 +388,8 @@ int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *pl
         goto out;
     PRX_GO(list_folder(ledger, place, &outputs, &temps));
     PRX_GO(decide(ledger, place, opts, plan, &memory, &outputs));
+    ledger->has_leftovers =
+        outputs.n_paths > 0 && opts->exists != PRX_SINK_OVERWRITE;
     for (size_t i = 0; i < temps.n_paths; i++)
         PRX_GO(remove_file(ledger, temps.paths[i]));
     memcpy(ledger->index.plan, plan, sizeof(plan));
@@ -477,7 +479,8 @@ int prx_ledger_finish(struct prx_ledger *ledger, json_t *extra,
 void prx_ledger_release(struct prx_ledger *ledger)
 {
     bool is_useless = ledger->is_finished ||
-                      (ledger->index.n_shards == 0 && ledger->begun.n_paths == 0);
+                      (ledger->index.n_shards == 0 && ledger->begun.n_paths == 0 &&
+                       !ledger->has_leftovers);
 
     prx_journal_close(&ledger->journal, is_useless);
     prx_index_release(&ledger->index);
