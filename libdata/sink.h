@@ -24,7 +24,10 @@
 #ifndef PRX_LIBDATA_SINK_H
 #define PRX_LIBDATA_SINK_H
 
+#include <stdbool.h>
+
 #include "libdata/err.h"
+#include "libdata/index.h"
 #include "libdata/sample.h"
 #include "libdata/source.h"
 
@@ -42,7 +45,13 @@ enum prx_sink_exists {
     /* It is continued where the plan is the same; where there is nothing, begun;
      * where all is finished, nothing is left to do. */
     PRX_SINK_RESUME,
+    /* The same, by one of the processes of a job (job.h).  To all others a folder
+     * with a job in it is in use. */
+    PRX_SINK_JOIN,
 };
+
+/* Where a job keeps its state, in the folder of its destination. */
+#define PRX_SINK_JOB_FOLDER ".prx-job"
 
 struct prx_sink_opts {
     enum prx_sink_exists exists;
@@ -102,6 +111,22 @@ PRX_MUST_USE int prx_sink_call(int (*fn)(void *ctx, struct prx_sample *sample),
  *         must not be written; the sample is then not written), PRX_ENOMEM.
  */
 PRX_MUST_USE int prx_sink_put(struct prx_sink *sink, struct prx_sample *sample);
+
+/** prx_sink_is_numbered - is @word one of numbered shards, that can be adopted? */
+bool prx_sink_is_numbered(const char *word);
+
+/**
+ * prx_sink_adopt - rename the finished shard at @path, and the .idx beside it, to be
+ * the next shard of this destination; a resumed one finds that done already.
+ *
+ * Instead of prx_sink_put(), and only where prx_sink_is_numbered().  Each adopted
+ * shard counts as one serial.
+ * @path:  in the same file system; NULL: only rejects are counted.
+ * @shard: its samples, bytes and hash, and rejects to be counted with it.
+ * Errors: PRX_EIO, PRX_ENOENT (it is in neither place), PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_sink_adopt(struct prx_sink *sink, const char *path,
+                                const struct prx_shard *shard);
 
 /**
  * prx_sink_complete - complete everything, and only then name it.

@@ -117,6 +117,30 @@ PRX_MUST_USE int prx_source_shuffle(struct prx_source *inner, uint64_t seed,
 PRX_MUST_USE int prx_source_next(struct prx_source *source, struct prx_sample *sample);
 
 /**
+ * prx_source_cut - cut what is read into units of work: @n_units of them.
+ *
+ * A unit is one shard file, or @n_unit_samples (> 0) samples, in their order, of
+ * anything else; the last of a folder or list has what is left.  So the samples of a
+ * unit depend on the words and @n_unit_samples alone.  To be called before the first
+ * prx_source_next(), for a source that is not one rank's part.
+ * Errors: PRX_EINVAL (there is a pipe among the inputs: it is read only once),
+ *         PRX_EIO, PRX_ENOMEM.
+ */
+PRX_MUST_USE int prx_source_cut(struct prx_source *source, uint64_t n_unit_samples,
+                                uint64_t *n_units);
+
+/**
+ * prx_source_set_unit - go to the beginning of unit @i_unit.
+ *
+ * From here prx_source_next() gives its samples, with serials from 0, and then ends;
+ * prx_source_hidden() counts what is passed over in it.  Any order of units will do;
+ * going back in a folder or list opens it again.
+ * Errors: as prx_source_open(); PRX_ECORRUPT (it is no longer what it was).  The
+ * source can then only be closed.
+ */
+PRX_MUST_USE int prx_source_set_unit(struct prx_source *source, uint64_t i_unit);
+
+/**
  * prx_source_plan - add to @plan the text that fixes what this source yields.
  *
  * One line a shard, its path and size in bytes; one a folder, with the number of

@@ -64,7 +64,7 @@ static const struct tool tool = {
     },
     .rows = rows,
     .n_rows = sizeof(rows) / sizeof(rows[0]),
-    .groups = TOOL_OUTPUT | TOOL_SHARDS | TOOL_JOBS | TOOL_SOURCE | TOOL_REPORT,
+    .groups = TOOL_PIPELINE | TOOL_SHARE,
     .run = run,
 };
 

@@ -25,6 +25,8 @@
 struct tool_common tool_common = {
     .max_errors = "0",
     .rank = -1,
+    .n_unit_samples = 4096,
+    .claim_timeout_s = 60,
     .n_shard_bytes_max = 256 << 20,
     .dali_index = true,
     .sync = true,
@@ -96,6 +98,16 @@ static const struct opt_row lists_rows[] = {
     {0, "any-path", OPT_FLAG, &tool_common.any_path, NULL,
      "let lists name pictures anywhere: by absolute paths and by ..", 0, 0},
 };
+
+static const struct opt_row share_rows[] = {
+    {0, "share", OPT_FLAG, &tool_common.share, NULL,
+     "write DEST together with other processes that are given the same command", 0, 0},
+    {0, "unit-samples", OPT_INT, &tool_common.n_unit_samples, "N",
+     "what one takes at a time: a shard of the input, or N samples of a folder or list",
+     1, 0x1p52},
+    {0, "claim-timeout", OPT_INT, &tool_common.claim_timeout_s, "S",
+     "take over from a process that has been silent for S seconds", 1, 86400},
+};
 static const struct opt_row general_rows[] = {
     {0, "General", OPT_GROUP, NULL, NULL, NULL, 0, 0},
     {'q', "quiet", OPT_FLAG, &tool_common.quiet, NULL,
@@ -120,6 +132,7 @@ static const struct {
     {TOOL_JOBS, jobs_rows, N_ROWS(jobs_rows)},
     {TOOL_LISTS, lists_rows, N_ROWS(lists_rows)},
     {TOOL_SPLIT, split_rows, N_ROWS(split_rows)},
+    {TOOL_SHARE, share_rows, N_ROWS(share_rows)},
     {TOOL_REPORT, report_rows, N_ROWS(report_rows)},
     {0, general_rows, N_ROWS(general_rows)},
 };
@@ -217,7 +230,7 @@ static int split_from_environment(void)
                               names[i][0], rank_text, names[i][1], world_text);
         tool_common.rank = rank - first;
         tool_common.world = world;
-        if (world > 1)
+        if (world > 1 && !tool_common.share)
             prx_log_warning("taking part %lld of %lld, as %s and %s say;"
                             " --rank 0 --world 1 takes all",
                             (long long)tool_common.rank, (long long)world, names[i][0],
@@ -360,8 +373,8 @@ static int open_source(const char **operands, size_t n_operands, bool with_hidde
                        struct prx_source **out)
 {
     const struct prx_source_opts opts = {
-        .rank = (int)tool_common.rank,
-        .world = (int)tool_common.world,
+        .rank = tool_common.share ? 0 : (int)tool_common.rank,
+        .world = tool_common.share ? 1 : (int)tool_common.world,
         .lists = {
             .key_column = tool_common.key_column,
             .image_column = tool_common.image_column,

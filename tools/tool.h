@@ -39,8 +39,13 @@ enum {
     TOOL_LISTING = 32, /* no options: a reader that leaves early is not a failure */
     TOOL_SAVES = 64,   /* no options: looks at tool_save_wanted() */
     TOOL_LISTS = 128,  /* --key-column, --image-column, --caption-column, ... */
+    TOOL_SHARE = 256,  /* --share, ...: what becomes of a sample depends on it alone */
+
     /* What tool_source_open() goes by. */
     TOOL_SOURCE = TOOL_LISTS | TOOL_SPLIT,
+    /* What tool_pipeline() looks at, apart from TOOL_SHARE. */
+    TOOL_PIPELINE =
+        TOOL_JOBS | TOOL_OUTPUT | TOOL_REPORT | TOOL_SOURCE | TOOL_SHARDS,
 };
 
 /* Values of the common options, set before run() is called. */
@@ -54,6 +59,9 @@ struct tool_common {
     const char *rejects_path;
     const char *max_errors; /* "N" or "P%" */
     int64_t rank, world;    /* resolved from options or environment */
+    bool share;
+    int64_t n_unit_samples;
+    int64_t claim_timeout_s;
     uint64_t n_shard_bytes_max;
     int64_t n_shard_samples_max;
     bool dali_index;
@@ -86,7 +94,8 @@ void tool_tell(int rc);
 /**
  * tool_source_open - open the operands as one source, as --rank and --world say.
  *
- * Without any operand it is a usage error.
+ * With --share it is all of them: ranks are no parts then.  Without
+ * any operand it is a usage error.
  */
 PRX_MUST_USE int tool_source_open(const char **operands, size_t n_operands,
                                   struct prx_source **out);

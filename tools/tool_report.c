@@ -31,7 +31,8 @@ static int open_file(struct prx_outfile *file, const char *path)
     return prx_outfile_open(file, path);
 }
 
-int tool_report_open(struct tool_report *report, const struct tool *tool)
+int tool_report_open_at(struct tool_report *report, const struct tool *tool,
+                        const char *rejects_path, const char *stats_path)
 {
     *report = (struct tool_report){
         .tool = tool,
@@ -42,8 +43,14 @@ int tool_report_open(struct tool_report *report, const struct tool *tool)
     if (!report->by_stage)
         return prx_err_nomem("the report");
     PRX_TRY(parse_max_errors(report));
-    PRX_TRY(open_file(&report->rejects_file, tool_common.rejects_path));
-    return open_file(&report->stats_file, tool_common.stats_path);
+    PRX_TRY(open_file(&report->rejects_file, rejects_path));
+    return open_file(&report->stats_file, stats_path);
+}
+
+int tool_report_open(struct tool_report *report, const struct tool *tool)
+{
+    return tool_report_open_at(report, tool, tool_common.rejects_path,
+                               tool_common.stats_path);
 }
 
 void tool_report_abort(struct tool_report *report)
@@ -84,7 +91,7 @@ int tool_report_put(struct tool_report *report, const char *key, const char *sta
                     const char *reason, const char *origin)
 {
     PRX_TRY(count_reject(report, stage));
-    if (!tool_common.rejects_path)
+    if (report->rejects_file.fd < 0)
         return 0;
     json_t *line = json_pack("{s:o, s:o, s:o, s:o}",
                              "key", tool_json_text(key),

@@ -25,6 +25,12 @@ struct tool_report {
 /** tool_report_open - begin the files that are asked for. */
 PRX_MUST_USE int tool_report_open(struct tool_report *report, const struct tool *tool);
 
+/** tool_report_open_at - the same with other files; NULL: none. */
+PRX_MUST_USE int tool_report_open_at(struct tool_report *report,
+                                     const struct tool *tool,
+                                     const char *rejects_path,
+                                     const char *stats_path);
+
 /** tool_report_put - account for one reject; @origin may be NULL. */
 PRX_MUST_USE int tool_report_put(struct tool_report *report, const char *key,
                                  const char *stage, const char *reason,

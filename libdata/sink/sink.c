@@ -122,6 +122,20 @@ int prx_sink_close(struct prx_sink *sink)
     return rc;
 }
 
+bool prx_sink_is_numbered(const char *word)
+{
+    const char *slash = strrchr(word, '/');
+
+    return is_tar(word) && strchr(slash ? slash : word, '%');
+}
+
+int prx_sink_adopt(struct prx_sink *sink, const char *path,
+                   const struct prx_shard *shard)
+{
+    PRX_BUG_IF(!sink->ops->adopt);
+    return sink->ops->adopt(sink, path, shard);
+}
+
 int prx_sink_finish(struct prx_sink *sink, json_t *extra,
                     struct prx_sink_totals *totals)
 {

@@ -175,7 +175,7 @@ static struct prx_ledger *dir_ledger(const struct prx_sink *sink)
 }
 
 static const struct prx_sink_ops dir_ops = {dir_put, dir_finish, dir_release, dir_abort,
-                                            dir_ledger};
+                                            dir_ledger, NULL};
 
 int prx_sink_dir_open(const char *word, const struct prx_sink_opts *opts,
                       uint64_t *n_done_serials, struct prx_sink **out)

@@ -26,6 +26,9 @@ struct prx_sink_ops {
     void (*abort)(struct prx_sink *sink);
     /* NULL where nothing is remembered. */
     struct prx_ledger *(*ledger)(const struct prx_sink *sink);
+    /* NULL where shards are not numbered files. */
+    int (*adopt)(struct prx_sink *sink, const char *path,
+                 const struct prx_shard *shard);
 };
 
 /* The first member of every kind's own struct. */
@@ -72,9 +75,10 @@ struct prx_ledger {
     prx_ledger_index_fn write_index;
     char *tool; /* or NULL */
     bool no_sync;
-    bool is_finished; /* an earlier run has done everything, */
-    bool is_recalled; /* and its journal is still there */
-    bool has_outputs; /* something may stand under a final name, of this run */
+    bool is_finished;   /* an earlier run has done everything, */
+    bool is_recalled;   /* and its journal is still there */
+    bool has_outputs;   /* something may stand under a final name, of this run */
+    bool has_leftovers; /* an earlier run has left outputs, perhaps none that count */
     struct prx_journal journal;
     uint64_t n_kept_bytes;   /* of the journal, from an earlier run */
     struct prx_index index;  /* finished shards, and the plan */

@@ -355,6 +355,24 @@ out:
     return rc;
 }
 
+/* Several processes have begun to write here together: no other one may. */
+static int refuse_job(const struct prx_ledger_place *place)
+{
+    struct prx_str path = {0};
+    struct stat st;
+    int rc = 0;
+
+    PRX_GO(prx_str_printf(&path, "%s" PRX_SINK_JOB_FOLDER, place->folder));
+    if (*place->prefix == '\0' && lstat(path.bytes, &st) == 0)
+        rc = prx_err(PRX_EEXIST,
+                     "%s: a job of several processes, running or interrupted, which"
+                     " --share joins",
+                     path.bytes);
+out:
+    prx_str_release(&path);
+    return rc;
+}
+
 int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *place,
                     const struct prx_sink_opts *opts)
 {
@@ -370,6 +388,8 @@ int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *pl
     };
     PRX_GO(hash_plan(place, opts, plan));
     PRX_GO(open_names(ledger, place, &journal_path));
+    if (opts->exists != PRX_SINK_JOIN)
+        PRX_GO(refuse_job(place));
     if (opts->tool)
         PRX_GO(prx_strdup(opts->tool, &ledger->tool));
     if (*place->folder)
@@ -380,6 +400,8 @@ int prx_ledger_open(struct prx_ledger *ledger, const struct prx_ledger_place *pl
         goto out;
     PRX_GO(list_folder(ledger, place, &outputs, &temps));
     PRX_GO(decide(ledger, place, opts, plan, &memory, &outputs));
+    ledger->has_leftovers =
+        outputs.n_paths > 0 && opts->exists != PRX_SINK_OVERWRITE;
     for (size_t i = 0; i < temps.n_paths; i++)
         PRX_GO(remove_file(ledger, temps.paths[i]));
     memcpy(ledger->index.plan, plan, sizeof(plan));
@@ -480,7 +502,8 @@ void prx_ledger_release(struct prx_ledger *ledger)
 {
     bool is_useless = ledger->is_finished
                           ? !ledger->is_recalled
-                          : !ledger->has_outputs && ledger->index.n_shards == 0 &&
+                          : !ledger->has_outputs && !ledger->has_leftovers &&
+                                ledger->index.n_shards == 0 &&
                                 ledger->begun.n_paths == 0;
 
     prx_journal_close(&ledger->journal, is_useless);

@@ -486,7 +486,7 @@ static struct prx_ledger *lmdb_ledger(const struct prx_sink *sink)
 }
 
 static const struct prx_sink_ops lmdb_ops = {lmdb_put, lmdb_finish, lmdb_release,
-                                             lmdb_abort, lmdb_ledger};
+                                             lmdb_abort, lmdb_ledger, NULL};
 
 static int set_paths(struct sink_lmdb *lmdb, const char *path)
 {

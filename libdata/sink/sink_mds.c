@@ -222,7 +222,7 @@ static struct prx_ledger *mds_ledger(const struct prx_sink *sink)
 }
 
 static const struct prx_sink_ops mds_ops = {mds_put, mds_finish, mds_release, mds_abort,
-                                            mds_ledger};
+                                            mds_ledger, NULL};
 
 static bool is_shard_name(const void *ctx, const char *name)
 {

@@ -46,7 +46,7 @@ static void null_release(struct prx_sink *sink)
 }
 
 static const struct prx_sink_ops null_ops = {null_put, null_finish, null_release,
-                                             null_abort, NULL};
+                                             null_abort, NULL, NULL};
 
 int prx_sink_call(int (*fn)(void *ctx, struct prx_sample *sample), void *ctx,
                   struct prx_sink **out)

@@ -13,8 +13,10 @@
  * and renamed, then the journal is told.  So the journal never names what does
  * not stand; a kill in between costs the work of two shards at most.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libdata/sink/tar_shard_internal.h"
@@ -301,8 +303,55 @@ static struct prx_ledger *tar_ledger(const struct prx_sink *sink)
     return &((struct sink_tar *)(uintptr_t)sink)->ledger;
 }
 
+/* Move @path to @to; moved by an earlier run, it stands there. */
+static int move_file(const char *path, const char *to)
+{
+    struct stat st;
+
+    if (rename(path, to) == 0 || (errno == ENOENT && stat(to, &st) == 0))
+        return 0;
+    return prx_err_sys("%s", path);
+}
+
+static int tar_adopt(struct prx_sink *sink, const char *path,
+                     const struct prx_shard *shard)
+{
+    struct sink_tar *tar = (struct sink_tar *)sink;
+    struct prx_ledger *ledger = &tar->ledger;
+    struct prx_shard adopted = *shard;
+    struct prx_str name = {0}, from = {0}, to = {0};
+    int rc = 0;
+
+    if (!path) {
+        ledger->index.n_rejected += shard->n_rejected;
+        return 0;
+    }
+    adopted.first_serial = ledger->index.n_shards;
+    adopted.next_serial = adopted.first_serial + 1;
+    PRX_GO(pattern_format(&tar->pattern, adopted.first_serial, &name));
+    adopted.name = name.bytes;
+    PRX_GO(prx_ledger_begin(ledger, name.bytes));
+    ledger->has_outputs = true;
+    PRX_GO(prx_str_puts(&from, path));
+    PRX_GO(prx_str_printf(&to, "%s%s", tar->pattern.folder, name.bytes));
+    /* Of the two the shard is last: where it stands, the other one does. */
+    memcpy(from.bytes + from.n_bytes - 4, ".idx", 4);
+    memcpy(to.bytes + to.n_bytes - 4, ".idx", 4);
+    rc = move_file(from.bytes, to.bytes);
+    if (rc < 0 && rc != PRX_ENOENT) /* a name with a space: it never had one */
+        goto out;
+    memcpy(to.bytes + to.n_bytes - 4, ".tar", 4);
+    PRX_GO(move_file(path, to.bytes));
+    PRX_GO(prx_ledger_put(ledger, &adopted));
+out:
+    prx_str_release(&name);
+    prx_str_release(&from);
+    prx_str_release(&to);
+    return rc;
+}
+
 static const struct prx_sink_ops tar_ops = {tar_put, tar_finish, tar_release, tar_abort,
-                                            tar_ledger};
+                                            tar_ledger, tar_adopt};
 
 /* "x.tar" keeps its index and journal apart from those of its neighbours. */
 static int open_ledger(struct sink_tar *tar, const struct prx_sink_opts *opts)

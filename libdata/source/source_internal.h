@@ -24,9 +24,18 @@ struct prx_source_ops {
     bool (*has)(const struct prx_source *source, const char *path, bool is_folder);
 };
 
+/* As prx_source_cut() and prx_source_set_unit(). */
+struct prx_source_unit_ops {
+    int (*cut)(struct prx_source *source, uint64_t n_unit_samples, uint64_t *n_units);
+    int (*set)(struct prx_source *source, uint64_t i_unit);
+};
+
 /* The first member of every kind's own struct. */
 struct prx_source {
     const struct prx_source_ops *ops;
+    const struct prx_source_unit_ops *unit_ops; /* of whole sources, else NULL */
+
+    bool has_stream;   /* some of it can be read only once */
     uint64_t n_total;  /* expected samples, 0 = unknown */
     bool has_total;    /* n_total is known, even where it is 0 */
     uint64_t n_given;  /* samples given out so far */

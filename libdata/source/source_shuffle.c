@@ -34,6 +34,7 @@ struct source_shuffle {
     struct prx_source base;
     struct prx_source *inner; /* owned */
     uint64_t seed;
+    uint64_t n_unit_samples;
     char *folder;
     int spool; /* -1 before it is opened */
     uint64_t n_spool_bytes;
@@ -41,8 +42,8 @@ struct source_shuffle {
     struct prx_str head;    /* scratch */
     struct place *places;
     size_t n_places, cap_places;
-    size_t i_next;
-    bool is_read; /* the inner source, to its end */
+    size_t i_next, i_end; /* of the unit, or of all */
+    bool is_read;         /* the inner source, to its end */
     atomic_bool is_cancelled;
 };
 
@@ -151,6 +152,7 @@ static int read_inner(struct source_shuffle *shuffle)
         qsort(shuffle->places, shuffle->n_places, sizeof(*shuffle->places),
               compare_places);
     prx_str_release(&shuffle->pending);
+    shuffle->i_end = shuffle->n_places;
     shuffle->is_read = true;
 out:
     prx_sample_release(&sample);
@@ -247,7 +249,7 @@ static int shuffle_next(struct prx_source *source, struct prx_sample *sample)
 
     if (!shuffle->is_read)
         PRX_TRY(read_inner(shuffle));
-    if (shuffle->i_next == shuffle->n_places)
+    if (shuffle->i_next == shuffle->i_end)
         return 0;
     PRX_TRY(parse_record(shuffle, shuffle->places[shuffle->i_next].at_bytes, sample));
     shuffle->i_next++;
@@ -291,6 +293,36 @@ static bool shuffle_has(const struct prx_source *source, const char *path,
     return inner->ops->has(inner, path, is_folder);
 }
 
+/* Units are cut from the new order, which is known only when all is read. */
+static int shuffle_cut(struct prx_source *source, uint64_t n_unit_samples,
+                       uint64_t *n_units)
+{
+    struct source_shuffle *shuffle = (struct source_shuffle *)source;
+
+    if (!shuffle->is_read)
+        PRX_TRY(read_inner(shuffle));
+    shuffle->n_unit_samples = n_unit_samples;
+    *n_units = shuffle->n_places / n_unit_samples +
+               (shuffle->n_places % n_unit_samples > 0);
+    return 0;
+}
+
+static int shuffle_set_unit(struct prx_source *source, uint64_t i_unit)
+{
+    struct source_shuffle *shuffle = (struct source_shuffle *)source;
+    uint64_t n_left = shuffle->n_places - i_unit * shuffle->n_unit_samples;
+
+    shuffle->i_next = shuffle->n_places - n_left;
+    shuffle->i_end = shuffle->i_next + (n_left < shuffle->n_unit_samples
+                                            ? n_left
+                                            : shuffle->n_unit_samples);
+    shuffle->base.n_hidden = i_unit == 0 ? prx_source_hidden(shuffle->inner) : 0;
+    return 0;
+}
+
+static const struct prx_source_unit_ops shuffle_unit_ops = {shuffle_cut,
+                                                            shuffle_set_unit};
+
 static const struct prx_source_ops shuffle_ops = {
     shuffle_next, shuffle_plan, shuffle_cancel, shuffle_close, shuffle_has};
 
@@ -304,6 +336,8 @@ int prx_source_shuffle(struct prx_source *inner, uint64_t seed, const char *fold
         return prx_err_nomem("a source");
     }
     shuffle->base.ops = &shuffle_ops;
+    shuffle->base.unit_ops = &shuffle_unit_ops;
+    shuffle->base.has_stream = inner->has_stream;
     shuffle->base.n_total = prx_source_total(inner);
     shuffle->inner = inner;
     shuffle->seed = seed;

@@ -55,6 +55,14 @@ def webdataset_keys():
 
 
 @check
+def webdataset_shared():
+    """webdataset reads what two processes wrote together in the order of the input"""
+    shards = sorted(str(path) for path in Path("shared").glob("*.tar"))
+    found = webdataset.WebDataset(shards, shardshuffle=False)
+    assert [sample["__key__"] for sample in found] == KEYS
+
+
+@check
 def webdataset_decoded():
     """webdataset decodes pictures and metadata"""
     for sample in samples().decode("rgb8"):

@@ -67,6 +67,8 @@ make_data() {
         prx-shard -q --size 96 --crop center --full-decode --format "$format" \
             "$photos" -o "$format/%06d.tar" --shard-samples 50 || return 1
     done
+    seq 2 | xargs -P 2 -I N prx-shard -q -j1 --share --unit-samples 20 "$photos" \
+        -o shared/%06d.tar || return 1
     prx-shard -q "$photos" -o whole.tar &&
         prx-shard -q "$photos" -o lmdb:photos.lmdb &&
         prx-encode -q 'png/*.tar' -o encoded/%06d.tar --shard-samples 50 &&

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -337,6 +338,43 @@ static void test_resume_without_a_shard(void **state)
     free(word);
 }
 
+/* Killed between the .idx of the first shard and its tar; then stopped in vain. */
+static void test_resume_again_and_again(void **state)
+{
+    struct prx_scratch *scratch = *state;
+    struct prx_sink_opts opts = {.exists = PRX_SINK_RESUME,
+                                 .n_shard_samples_max = 4,
+                                 .no_sync = true,
+                                 .plan = "p"};
+    char *word = strdup(prx_scratch_path(scratch, "out/%d.tar"));
+    struct prx_sink *sink;
+    uint64_t n_done;
+
+    assert_int_equal(prx_made_write(word, &opts, 10, NULL), 0);
+    char *want = prx_scratch_list(prx_scratch_path(scratch, "out"));
+    prx_scratch_remove(prx_scratch_path(scratch, "out"));
+    pid_t child = fork();
+    if (child == 0) {
+        int rc = prx_sink_open(word, &opts, &n_done, &sink);
+        _exit(rc < 0 || prx_made_put(sink, 0, 2) < 0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    prx_scratch_puts(scratch, "out/0.idx", "v1.2 4\n");
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(prx_sink_open(word, &opts, &n_done, &sink), 0);
+        assert_int_equal(n_done, 0);
+        prx_sink_abort(sink);
+    }
+    assert_int_equal(prx_made_write(word, &opts, 10, NULL), 0);
+    char *got = prx_scratch_list(prx_scratch_path(scratch, "out"));
+    assert_string_equal(got, want);
+    free(got);
+    free(want);
+    free(word);
+}
+
 static void test_two_writers(void **state)
 {
     struct prx_scratch *scratch = *state;
@@ -366,6 +404,7 @@ int main(void)
         TEST(test_resume_before_close),
         TEST(test_resume_within_a_sample),
         TEST(test_resume_without_a_shard),
+        TEST(test_resume_again_and_again),
         TEST(test_two_writers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
