@@ -282,6 +282,8 @@ static void open_standard_streams(void)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
             open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
             _exit(1);
+    /* Room for all of --help, so that its write fails where the failure is told. */
+    setvbuf(stdout, NULL, _IOFBF, (size_t)64 << 10);
 }
 
 static int close_standard_output(void)
