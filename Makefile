@@ -9,6 +9,7 @@ VERSION := 0.1.0
 
 prefix  ?= /usr/local
 bindir  ?= $(prefix)/bin
+libdir  ?= $(prefix)/lib
 mandir  ?= $(prefix)/share/man
 compdir ?= $(prefix)/share/bash-completion/completions
 datadir ?= $(prefix)/share/prx
@@ -61,8 +62,8 @@ endif
 CFLAGS    ?= -O2 -g
 PRX_CPPFLAGS = -I. -D_XOPEN_SOURCE=700 -D_DEFAULT_SOURCE -D_FILE_OFFSET_BITS=64 $(PROBE_CPPFLAGS) $(CPPFLAGS)
 PRX_CFLAGS = -std=c11 -pthread $(WARN) $(CFLAGS) $(SANFLAGS) -fno-math-errno $(PROBE_CFLAGS)
-PRX_CXXFLAGS = $(PROBE_CXXFLAGS) -pthread -Wall -Wextra $(filter -Werror,$(WARN)) $(CFLAGS) $(SANFLAGS)
-PRX_LDFLAGS = -pthread $(PROBE_CFLAGS) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
+PRX_CXXFLAGS = -fPIC $(PROBE_CXXFLAGS) -pthread -Wall -Wextra $(filter -Werror,$(WARN)) $(CFLAGS) $(SANFLAGS)
+PRX_LDFLAGS = -pthread $(PROBE_CFLAGS) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS) $(PROBE_LDFLAGS)
 LIBS = $(PROBE_LIBS) -lm
 
 # --- files -------------------------------------------------------------------
@@ -84,10 +85,11 @@ BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 objs = $(patsubst %.c,$(B)/%.o,$(filter-out %_simd.c,$1)) \
        $(foreach l,$(SIMD_LEVELS),$(patsubst %.c,$(B)/%.$l.o,$(filter %_simd.c,$1)))
 
-# C++ only where a library speaks nothing else: Arrow's, for Parquet.
+# C++ only where a library speaks nothing else: Arrow's, for Parquet, which is loaded
+# when a list of that kind is read.
 CXX_SRC   := $(if $(filter 1,$(PROBE_PARQUET)),$(sort $(wildcard libdata/*/*.cc)))
 
-DATA_OBJ  := $(call objs,$(DATA_SRC)) $(CXX_SRC:%.cc=$(B)/%.o)
+DATA_OBJ  := $(call objs,$(DATA_SRC))
 TRAIN_OBJ := $(call objs,$(TRAIN_SRC))
 TOOL_OBJ  := $(call objs,$(TOOL_SRC))
 TLIB_OBJ  := $(call objs,$(TLIB_SRC))
@@ -95,6 +97,7 @@ LIBS_A    := $(B)/libprxtrain.a $(B)/libprxdata.a
 TOOL_A    := $(B)/libprxtools.a
 TEST_A    := $(B)/libprxtest.a
 PROGS     := $(patsubst tools/%.c,$(BIN)/%,$(PROG_SRC))
+PARQUET_SO := $(if $(CXX_SRC),$(BIN)/libprx-parquet.so)
 TESTS     := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 BENCHES   := $(patsubst tests/%.c,$(B)/tests/%,$(BENCH_SRC))
 # Sanitizers want to be loaded first, so nothing is preloaded before them.
@@ -102,7 +105,7 @@ FAULT     := $(if $(filter release,$(VARIANT)),$(B)/libprxfault.so)
 GOLD      := $(if $(GOLD_SRC),$(B)/tests/prx-golden)
 
 .PHONY: all
-all: $(PROGS) ## build every program into build/bin (the default)
+all: $(PROGS) $(PARQUET_SO) ## build every program into build/bin (the default)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -148,6 +151,10 @@ $(TOOL_A): $(TOOL_OBJ)
 $(TEST_A): $(TLIB_OBJ)
 $(B)/%.a:
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(BIN)/libprx-parquet.so: $(CXX_SRC:%.cc=$(B)/%.o)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CXX) -shared $(PRX_LDFLAGS) -o $@ $^ $(PROBE_PARQUET_LIBS) -ljansson
 
 $(BIN)/prx-%: $(B)/tools/prx-%.o $(TOOL_A) $(LIBS_A)
 	@mkdir -p $(@D)
@@ -198,6 +205,7 @@ demo: ## install, build, shard, encode, train on real photographs, show samples
 install: all ## install programs, man pages and bash completion below DESTDIR/prefix
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man7 $(DESTDIR)$(compdir) $(DESTDIR)$(datadir)/recipes
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)
+	$(if $(PARQUET_SO),install -d $(DESTDIR)$(libdir)/prx && install -m 644 $(PARQUET_SO) $(DESTDIR)$(libdir)/prx)
 	install -m 644 man/*.1 $(DESTDIR)$(mandir)/man1
 	install -m 644 man/*.5 $(DESTDIR)$(mandir)/man5
 	install -m 644 man/*.7 $(DESTDIR)$(mandir)/man7
@@ -207,6 +215,7 @@ install: all ## install programs, man pages and bash completion below DESTDIR/pr
 
 uninstall: ## remove what install put there
 	cd $(DESTDIR)$(bindir) && rm -f $(notdir $(PROGS))
+	rm -rf $(DESTDIR)$(libdir)/prx
 	cd $(DESTDIR)$(mandir) && rm -f $(addprefix man1/,$(notdir $(wildcard man/*.1))) $(addprefix man5/,$(notdir $(wildcard man/*.5))) $(addprefix man7/,$(notdir $(wildcard man/*.7)))
 	cd $(DESTDIR)$(compdir) && rm -f prx $(notdir $(PROGS))
 	rm -rf $(DESTDIR)$(datadir)

@@ -84,7 +84,7 @@ fi
 
 # Arrow's C++ library, else the one inside an installed pyarrow, which has no plain
 # .so names.  Its headers want C++17, newer ones C++20.
-parquet_cxxflags='' parquet_libs='' parquet_version='' cxxflags=''
+ldflags='' parquet_cxxflags='' parquet_libs='' parquet_version='' cxxflags=''
 if [ "${PARQUET:-1}" = 1 ] && "$PKG_CONFIG" --exists parquet 2>/dev/null; then
     parquet_cxxflags=$("$PKG_CONFIG" --cflags parquet)
     parquet_libs=$("$PKG_CONFIG" --libs parquet)
@@ -124,7 +124,8 @@ EOF
     done
 fi
 if [ $parquet = 1 ]; then
-    cppflags="$cppflags -DPRX_HAVE_PARQUET=1" libs="$libs $parquet_libs -lstdc++"
+    cppflags="$cppflags -DPRX_HAVE_PARQUET=1" libs="$libs -ldl"
+    ldflags="-Wl,--export-dynamic-symbol=prx_*" # for what is loaded later
     have="$have parquet=$parquet_version"
 else
     lack="$lack parquet"
@@ -143,5 +144,7 @@ PROBE_CFLAGS :=$cflags
 PROBE_LIBS :=$libs
 PROBE_NVCC := $nvcc
 PROBE_PARQUET := $parquet
+PROBE_PARQUET_LIBS := $parquet_libs -lstdc++
+PROBE_LDFLAGS := $ldflags
 PROBE_CXXFLAGS :=$cxxflags
 EOF

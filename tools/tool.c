@@ -283,7 +283,8 @@ static void open_standard_streams(void)
             open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
             _exit(1);
     /* Room for all of --help, so that its write fails where the failure is told. */
-    setvbuf(stdout, NULL, _IOFBF, (size_t)64 << 10);
+    static char buffer[64 << 10];
+    setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
 }
 
 static int close_standard_output(void)

@@ -456,13 +456,17 @@ static void lmdb_abort(struct prx_sink *sink)
 {
     struct sink_lmdb *lmdb = (struct sink_lmdb *)sink;
     bool is_begun = lmdb->env != NULL;
+    struct prx_error error;
 
     env_close(lmdb);
     if (!is_begun || lmdb->ledger.index.n_shards > 0)
         return;
+    prx_err_save(&error); /* why it is aborted is what is told */
     if (remove_files(lmdb) == 0)
         lmdb->ledger.has_outputs = false;
     prx_err_clear();
+    if (error.code < 0)
+        prx_err_restore(&error);
 }
 
 static void lmdb_release(struct prx_sink *sink)

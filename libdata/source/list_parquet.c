@@ -10,14 +10,18 @@ static const char *const ends[] = {".parquet", NULL};
 #ifdef PRX_HAVE_PARQUET
 
 struct list_parquet {
+    const struct prx_parquet_ops *ops;
     struct prx_parquet *file;
     struct prx_list_columns columns;
 };
 
 static void parquet_close(struct prx_list *list)
 {
-    prx_parquet_close(((struct list_parquet *)list)->file);
-    free(list);
+    struct list_parquet *parquet = (struct list_parquet *)list;
+
+    if (parquet->file)
+        parquet->ops->close(parquet->file);
+    free(parquet);
 }
 
 static int tell_dropped(const struct prx_source_opts *opts, const char *path,
@@ -47,11 +51,12 @@ static int parquet_open(const char *path, const struct prx_source_opts *opts,
 
     if (!parquet)
         return prx_err_nomem("a list");
-    PRX_GO(prx_parquet_open(path, &parquet->file));
-    const json_t *names = prx_parquet_columns(parquet->file);
+    PRX_GO(prx_parquet_load(&parquet->ops));
+    PRX_GO(parquet->ops->open(path, &parquet->file));
+    const json_t *names = parquet->ops->columns(parquet->file);
     PRX_GO(prx_list_columns_check(&opts->lists, names));
     prx_list_columns_find(&parquet->columns, &opts->lists, names);
-    PRX_GO(prx_parquet_choose(parquet->file, parquet->columns.image, &dropped));
+    PRX_GO(parquet->ops->choose(parquet->file, parquet->columns.image, &dropped));
     PRX_GO(tell_dropped(opts, path, &dropped));
     *out = (struct prx_list *)parquet;
 out:
@@ -66,7 +71,7 @@ static int parquet_next(struct prx_list *list, struct prx_list_row *row)
     struct list_parquet *parquet = (struct list_parquet *)list;
 
     row->columns = parquet->columns;
-    return prx_parquet_next(parquet->file, &row->values, &row->image, &row->place);
+    return parquet->ops->next(parquet->file, &row->values, &row->image, &row->place);
 }
 
 #else

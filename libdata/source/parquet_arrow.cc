@@ -526,3 +526,11 @@ void prx_parquet_close(struct prx_parquet *file)
         return 0;
     });
 }
+
+const struct prx_parquet_ops prx_parquet_ops = {
+    prx_parquet_open,
+    prx_parquet_columns,
+    prx_parquet_choose,
+    prx_parquet_next,
+    prx_parquet_close,
+};

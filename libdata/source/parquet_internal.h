@@ -3,7 +3,9 @@
  * parquet_internal.h - Parquet files, row by row, behind a seam that C can cross.
  *
  * parquet_arrow.cc is the other side: Apache Arrow's C++ library.  No exception
- * comes through, and nothing of Arrow's is seen here.
+ * comes through, and nothing of Arrow's is seen here.  It is a shared object of its
+ * own, libprx-parquet.so, loaded with the first list that wants it: Arrow takes more
+ * memory to load than all the rest of a program.
  * Format: Apache Parquet, parquet.apache.org/docs/file-format.
  */
 #ifndef PRX_PARQUET_INTERNAL_H
@@ -56,6 +58,27 @@ PRX_MUST_USE int prx_parquet_next(struct prx_parquet *file, json_t **values,
                                   struct prx_buf **image, uint64_t *i_row);
 
 void prx_parquet_close(struct prx_parquet *file); /* NULL is fine */
+
+/* The functions above, as the shared object exports them. */
+struct prx_parquet_ops {
+    int (*open)(const char *path, struct prx_parquet **out);
+    const json_t *(*columns)(const struct prx_parquet *file);
+    int (*choose)(struct prx_parquet *file, const char *image, struct prx_str *dropped);
+    int (*next)(struct prx_parquet *file, json_t **values, struct prx_buf **image,
+                uint64_t *i_row);
+    void (*close)(struct prx_parquet *file);
+};
+
+#define PRX_PARQUET_OPS "prx_parquet_ops"
+extern const struct prx_parquet_ops prx_parquet_ops;
+
+/**
+ * prx_parquet_load - load what reads Parquet, once.
+ *
+ * It stands beside the program, or where it is installed.
+ * Errors: PRX_EINVAL (it is not there, or does not fit: the message says which).
+ */
+PRX_MUST_USE int prx_parquet_load(const struct prx_parquet_ops **out);
 
 #ifdef __cplusplus
 }

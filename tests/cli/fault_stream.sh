@@ -47,5 +47,5 @@ stream "standard output" landing-out "standard output" prx-shard -q -j1 small -o
 mkdir landing-tmp
 TMPDIR=landing-tmp
 export TMPDIR
-stream "the file of a shuffle" prx-shuffle landing-tmp prx-shard -q -j1 --shuffle 1 small -o -
+stream "the file of a shuffle" landing-tmp/prx- landing-tmp prx-shard -q -j1 --shuffle 1 small -o -
 all_passed

@@ -28,7 +28,8 @@ for rank in 0 1; do
     prx-ls --rank $rank --world 2 'pipe:echo a >> ran; cat many/000000.tar' \
         'pipe:echo b >> ran; cat many/000001.tar'
 done > listed
-is "ranks share commands out" "$(sort ran | tr '\n' ' ') $(wc -l < listed)" "a b  10"
+is "ranks share commands out" "$(sort ran | tr '\n' ' ') $(wc -l < listed)" \
+    "a b  $(prx-ls many/000000.tar many/000001.tar | wc -l)"
 
 run prx-shard -q 'pipe:cat whole.tar; exit 3' -o three.tar
 is "a command that fails at its end is no clean end" "$status" 3
@@ -48,7 +49,8 @@ says "141 is a failure where nobody has closed the pipe" err 'ended with status 
 run prx-ls 'pipe:head -c 20000 whole.tar'
 says "a torn tar is torn" err 'torn at byte'
 run prx-ls 'pipe:cat many/000000.tar; exit 1' many/000001.tar
-is "the next source is read all the same" "$(wc -l < out)" 9
+is "the next source is read all the same" "$(wc -l < out)" \
+    "$(($(prx-ls many/000000.tar many/000001.tar | wc -l) - 1))"
 
 # A tar that is torn at once: the command is told to go, and gone when we are.
 run prx-ls 'pipe:echo $$ > pid; yes no tar | head -c 5000; exec sleep 1000'

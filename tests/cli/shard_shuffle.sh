@@ -34,7 +34,7 @@ TMPDIR=$T/tmp shuffle elsewhere.tar 1 - < plain.tar
 is "nothing is left in TMPDIR" "$(ls tmp)" ""
 TMPDIR=$T/missing shuffle nowhere.tar 1 - < plain.tar
 is "a TMPDIR that is not there fails" "$?" 1
-says "by name" err 'missing/prx-shuffle-.*No such file'
+says "by name" err 'missing/prx-.*No such file'
 
 # Killed and resumed.
 kill_after .05 \
