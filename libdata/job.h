@@ -31,7 +31,9 @@
  * not compared.
  *
  * File systems: local, NFS, Lustre and others with hard links, flock(2) and atomic
- * rename(2).  A struct prx_job is one thread's.
+ * rename(2).  The system gives up the lock of a process that dies, but not of one that is
+ * suspended: where that happens while it completes the destination, the others wait.
+ * A struct prx_job is one thread's.
  */
 #ifndef PRX_LIBDATA_JOB_H
 #define PRX_LIBDATA_JOB_H
@@ -49,9 +51,10 @@ extern "C" {
 struct prx_job;
 
 struct prx_job_opts {
+    /* Both are borrowed until the job is closed. */
     const char *dest; /* prx_sink_is_numbered() */
     /* Of the destination: limits, and the plan of the whole; exists is not looked
-     * at.  Borrowed until the job is closed. */
+     * at. */
     const struct prx_sink_opts *sink_opts;
     uint64_t n_units;
     uint64_t i_first;     /* the unit to begin to look at; below n_units, or 0 */
@@ -98,8 +101,13 @@ bool prx_job_has_lost(const struct prx_job *job);
  */
 PRX_MUST_USE int prx_job_put(struct prx_job *job, json_t *extra);
 
-/** prx_job_drop - give the unit back; another process goes on with what is there. */
-void prx_job_drop(struct prx_job *job);
+/**
+ * prx_job_drop - give the unit back; another process goes on with what is there.
+ *
+ * Returns false where the unit had been taken over: what went wrong with it is then
+ * nobody's concern.
+ */
+bool prx_job_drop(struct prx_job *job);
 
 /**
  * prx_job_finish - after the last unit: complete the destination.

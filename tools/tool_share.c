@@ -97,13 +97,11 @@ static int work_on_units(struct share *share)
         int rc = share->n_units_done == 0 ? try_reports(share->work) : 0;
         if (rc == 0)
             rc = run_unit(share, unit);
-        bool is_lost = prx_job_has_lost(share->job);
         if (rc == 0) {
             PRX_TRY(put_unit(share));
             continue;
         }
-        prx_job_drop(share->job);
-        if (!is_lost || tool_signal())
+        if (prx_job_drop(share->job) || tool_signal())
             return rc;
         prx_log_warning("a unit was taken over by another process");
     }

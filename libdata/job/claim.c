@@ -200,7 +200,7 @@ static int link_claim(const struct prx_claims *claims, const char *path)
     if (link(claims->card_path, path) == 0)
         return 1;
     if (errno != EEXIST)
-        return prx_err_sys("%s", path);
+        return prx_err_sys("%s: a hard link", path);
     return is_ours(claims, path);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * job_internal.h - who works on which unit: cards, claims and their takeover.
+ * job_internal.h - a job from within; cards and claims: who works on which unit.
  *
  * A card is a file that says which process it is of:
  *
@@ -91,5 +91,44 @@ bool prx_claims_has(const struct prx_claims *claims);
 
 /** prx_claims_drop - give the claim back, if it is still ours. */
 void prx_claims_drop(struct prx_claims *claims);
+
+struct prx_job {
+    struct prx_job_opts opts;
+    char *folder; /* of the destination, with a slash behind, or "" */
+    char *base;   /* "%06d.tar" */
+    char *dir;    /* of the job, with a slash behind */
+    bool is_finished;
+    struct prx_claims claims;
+    bool *are_done; /* units that are published */
+    uint64_t n_done;
+    uint64_t i_next; /* the unit to look at next */
+
+    struct prx_unit unit; /* claimed; its sink NULL: none */
+    char *work;           /* unit.folder, owned */
+};
+
+/**
+ * prx_job_wait - wait a moment, and call on_wait.
+ *
+ * @n_moments: of 100 ms, 1 at first; more the next time.
+ */
+PRX_MUST_USE int prx_job_wait(const struct prx_job *job, int *n_moments);
+
+/** prx_job_format - the path "…/000012.NAME", or "…/000012" where @name is "". */
+PRX_MUST_USE int prx_job_format(const struct prx_job *job, uint64_t i_unit,
+                                const char *name, struct prx_str *path);
+
+/**
+ * prx_job_is_in - is @name in @folder?
+ *
+ * That is opened, not only looked at: so NFS asks its server.
+ */
+bool prx_job_is_in(const char *folder, const char *name);
+
+/** prx_job_has_index - does the destination's index stand: is the job finished? */
+bool prx_job_has_index(const struct prx_job *job);
+
+/** prx_job_remove - remove the tree at @path; what cannot be removed stays. */
+void prx_job_remove(const char *path);
 
 #endif
