@@ -31,8 +31,9 @@
  * not compared.
  *
  * File systems: local, NFS, Lustre and others with hard links, flock(2) and atomic
- * rename(2).  The system gives up the lock of a process that dies, but not of one that is
- * suspended: where that happens while it completes the destination, the others wait.
+ * rename(2).  The system gives up the lock of a process that dies, but not of one
+ * that is suspended: where that happens while it completes the destination, the others
+ * wait.
  * A struct prx_job is one thread's.
  */
 #ifndef PRX_LIBDATA_JOB_H

@@ -49,7 +49,7 @@ static int run(const char **operands, size_t n_operands);
 static const struct tool tool = {
     .name = "prx-train",
     .usage = {
-        .synopsis = "[options] -o RUN RECIPE SRC ...",
+        .synopsis = "[options] -o RUN RECIPE [SRC ...]",
         .summary = "Train a text-to-image denoiser on encoded samples.",
         .examples = "  prx-train nano latents/index.json -o runs/first\n"
                     "  prx-shard photos -o - | prx-encode - -o -"
