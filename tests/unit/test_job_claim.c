@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +62,8 @@ static void test_dead_owner(void **state)
     for (int is_reaped = 0; is_reaped < 2; is_reaped++) {
         prx_scratch_remove(prx_scratch_path(scratch, "out"));
         pid_t child = prx_job_set_begin(scratch, 3, 6, die);
+        siginfo_t how;
+        assert_int_equal(waitid(P_PID, (id_t)child, &how, WEXITED | WNOWAIT), 0);
         if (is_reaped)
             prx_job_set_wait(child);
         struct prx_job_opts opts = prx_job_set_opts(scratch, 3);
