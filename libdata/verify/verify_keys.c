@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "libdata/hash.h"
+#include "libdata/outfile.h"
 #include "libdata/sample.h"
 #include "libdata/verify/verify_internal.h"
 
@@ -73,18 +74,13 @@ int prx_verify_keys_new(const char *folder, uint64_t n_keys_a_pass,
                         struct verify_keys **out)
 {
     struct verify_keys *keys = calloc(1, sizeof(*keys));
-    struct prx_str path = {0};
     int fd = -1, rc = 0;
 
     if (!keys)
         return prx_err_nomem("keys");
     keys->n_keys_a_pass = n_keys_a_pass;
     PRX_GO(prx_strdup(folder, &keys->folder));
-    PRX_GO(prx_str_printf(&path, "%s/prx-keys-XXXXXX", folder));
-    fd = mkstemp(path.bytes);
-    if (fd < 0)
-        PRX_GO(prx_err_sys("%s", path.bytes));
-    unlink(path.bytes);
+    PRX_GO(prx_temp_open(folder, &fd));
     keys->spool = fdopen(fd, "w+");
     if (!keys->spool)
         PRX_GO(failed(keys));
@@ -94,7 +90,6 @@ int prx_verify_keys_new(const char *folder, uint64_t n_keys_a_pass,
 out:
     if (fd >= 0)
         close(fd);
-    prx_str_release(&path);
     prx_verify_keys_free(keys);
     return rc;
 }
